@@ -1,0 +1,93 @@
+//! What the table is asked, and what it answers.
+//!
+//! Not a head: the exchange lends the few slices a rule may look at, so the router never learns
+//! how any protocol stores them. Building a `Query` costs nothing but pointers; a [`Match`] is
+//! plain data without a reference to either the query or the table.
+
+use std::net::IpAddr;
+use std::ops::Range;
+
+use crate::RouteId;
+
+/// One request as the table sees it.
+pub struct Query<'a> {
+    /// The method as received; methods are case-sensitive (RFC 9110 §9.1).
+    pub method: &'a [u8],
+    /// Lower case, without port and without the trailing dot; empty when the request has none.
+    pub host: &'a [u8],
+    /// The path as it will be forwarded, without the query.
+    pub path: &'a [u8],
+    /// The peer, when it is an IP address.
+    pub peer: Option<IpAddr>,
+    /// Looks a header field up by its lower-case name.
+    pub field: &'a dyn Fn(&[u8]) -> Option<&'a [u8]>,
+}
+
+/// The route that won.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Match {
+    /// Which route.
+    pub route: RouteId,
+    /// What its pattern captured.
+    pub captures: Captures,
+}
+
+/// The most ranges one pattern can capture.
+pub const CAPTURES_MAX: usize = 8;
+
+/// Byte ranges of the path that the pattern captured, left to right; the rest matched by a
+/// trailing `*` is the last one. Empty for exact paths.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Captures {
+    ranges: [(u32, u32); CAPTURES_MAX],
+    count: u8,
+}
+
+impl Captures {
+    /// Captures of a pattern that has none.
+    pub const NONE: Captures = Captures { ranges: [(0, 0); CAPTURES_MAX], count: 0 };
+
+    pub(crate) fn tail(start: usize, end: usize) -> Captures {
+        debug_assert!(start <= end);
+        let mut captures = Captures::NONE;
+        captures.ranges[0] = (clamp(start), clamp(end));
+        captures.count = 1;
+        captures
+    }
+
+    /// Number of captured ranges.
+    pub fn len(&self) -> usize {
+        usize::from(self.count)
+    }
+
+    /// Whether nothing was captured.
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// The `index`-th captured range of `Query::path`.
+    pub fn range(&self, index: usize) -> Option<Range<usize>> {
+        let (start, end) = *self.ranges.get(..self.len())?.get(index)?;
+        Some(start as usize..end as usize)
+    }
+}
+
+/// Paths are bounded far below 4 GiB by every wire's limits; a longer one would only be cut.
+fn clamp(position: usize) -> u32 {
+    u32::try_from(position).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tail_is_one_range() {
+        let captures = Captures::tail(7, 9);
+        assert_eq!(captures.len(), 1);
+        assert_eq!(captures.range(0), Some(7..9));
+        assert_eq!(captures.range(1), None);
+        assert!(Captures::NONE.is_empty());
+        assert_eq!(Captures::NONE.range(0), None);
+    }
+}

@@ -1,0 +1,153 @@
+//! Routes and clusters as written in configuration.
+//!
+//! The structs only hold what was typed: patterns are checked by [`Table::build`], names and
+//! addresses by `control`. Unknown keys are refused, so a later feature's key is never ignored.
+//!
+//! [`Table::build`]: crate::Table::build
+
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde::de::{Deserializer, Error, SeqAccess, Visitor};
+
+use crate::balance::BalanceKind;
+use crate::units;
+
+/// One route.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RouteSpec {
+    /// Unique name; appears in logs and metrics.
+    pub id: String,
+    /// What the route takes; everything when absent.
+    #[serde(default)]
+    pub r#match: MatchSpec,
+    /// Name of the cluster it goes to.
+    pub cluster: String,
+    /// Limit of the whole request, from its head to the reply's last byte.
+    #[serde(default, deserialize_with = "duration")]
+    pub timeout: Option<Duration>,
+    /// Limit of the request body in bytes.
+    #[serde(default, deserialize_with = "bytes")]
+    pub body_bytes_max: Option<u64>,
+    /// Whether a safe request may be sent again on a stale connection; true by default.
+    #[serde(default)]
+    pub retry: Option<bool>,
+}
+
+/// What a route takes. An absent part takes everything.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MatchSpec {
+    /// Exact (`api.example.com`) or suffix (`*.example.com`).
+    #[serde(default)]
+    pub host: Option<String>,
+    /// Exact (`/users`) or prefix (`/users/*`).
+    #[serde(default)]
+    pub path: Option<String>,
+    /// Methods, case-sensitive; empty takes any.
+    #[serde(default)]
+    pub methods: Vec<String>,
+}
+
+/// One cluster; its name is the key it stands under.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ClusterSpec {
+    /// Where requests can go.
+    pub endpoints: Vec<EndpointSpec>,
+    /// Wire protocol; only `http1` in this build.
+    #[serde(default)]
+    pub protocol: Option<String>,
+    /// How an endpoint is chosen.
+    #[serde(default)]
+    pub balance: BalanceKind,
+    /// Instead of the setting `connect-timeout`.
+    #[serde(default, deserialize_with = "duration")]
+    pub connect_timeout: Option<Duration>,
+    /// Instead of the setting `first-byte-timeout`.
+    #[serde(default, deserialize_with = "duration")]
+    pub first_byte_timeout: Option<Duration>,
+    /// Instead of the setting `upstream-idle-timeout`.
+    #[serde(default, deserialize_with = "duration")]
+    pub idle_timeout: Option<Duration>,
+    /// Instead of the setting `links-max`.
+    #[serde(default)]
+    pub links_max: Option<u32>,
+    /// Instead of the setting `retries`.
+    #[serde(default)]
+    pub retries: Option<u32>,
+}
+
+/// One endpoint: `127.0.0.1:9001`, or `{address: 127.0.0.1:9001, weight: 3}`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EndpointSpec {
+    /// `ip:port`, `[ip]:port`, `name:port` or `unix:/path`.
+    pub address: String,
+    /// Share of the traffic relative to its neighbours.
+    pub weight: u32,
+}
+
+impl<'de> Deserialize<'de> for EndpointSpec {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<EndpointSpec, D::Error> {
+        deserializer.deserialize_any(EndpointVisitor)
+    }
+}
+
+struct EndpointVisitor;
+
+impl<'de> Visitor<'de> for EndpointVisitor {
+    type Value = EndpointSpec;
+
+    fn expecting(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.write_str("an address like 127.0.0.1:9001, or {address: .., weight: ..}")
+    }
+
+    fn visit_str<E: Error>(self, address: &str) -> Result<EndpointSpec, E> {
+        Ok(EndpointSpec { address: address.to_owned(), weight: 1 })
+    }
+
+    fn visit_map<A: serde::de::MapAccess<'de>>(self, map: A) -> Result<EndpointSpec, A::Error> {
+        #[derive(Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Long {
+            address: String,
+            #[serde(default)]
+            weight: Option<u32>,
+        }
+        let long = Long::deserialize(serde::de::value::MapAccessDeserializer::new(map))?;
+        Ok(EndpointSpec { address: long.address, weight: long.weight.unwrap_or(1) })
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, _: A) -> Result<EndpointSpec, A::Error> {
+        Err(Error::invalid_type(serde::de::Unexpected::Seq, &self))
+    }
+}
+
+/// A balancer by its configured name.
+impl<'de> Deserialize<'de> for BalanceKind {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<BalanceKind, D::Error> {
+        const NAMES: &[&str] = &["round_robin", "least_loaded"];
+        match String::deserialize(deserializer)?.as_str() {
+            "round_robin" => Ok(BalanceKind::RoundRobin),
+            "least_loaded" => Ok(BalanceKind::LeastLoaded),
+            other => Err(Error::unknown_variant(other, NAMES)),
+        }
+    }
+}
+
+fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+    let text = Option::<String>::deserialize(deserializer)?;
+    let parse = |text: String| {
+        units::parse_duration(&text).map_err(|error| D::Error::custom(format!("`{text}` {error}")))
+    };
+    text.map(parse).transpose()
+}
+
+fn bytes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
+    let text = Option::<String>::deserialize(deserializer)?;
+    let parse = |text: String| {
+        units::parse_bytes(&text).map_err(|error| D::Error::custom(format!("`{text}` {error}")))
+    };
+    text.map(parse).transpose()
+}
