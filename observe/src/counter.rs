@@ -338,7 +338,7 @@ fn bucket_bound_us(index: usize) -> u64 {
         return 1;
     }
     let (decade, step) = ((index - 1) / STEPS, (index - 1) % STEPS);
-    POWERS.get(decade).map_or(u64::MAX, |power| power * (step as u64 + 3) / 2)
+    if decade == DECADES { u64::MAX } else { POWERS[decade] * (step as u64 + 3) / 2 }
 }
 
 /// Counters by reason word: a slot is named once, by the only writer, and found by comparison.

@@ -164,7 +164,8 @@ pub struct Record {
     pub duration_us: u64,
     /// The part of it that ringway itself took, in microseconds.
     pub overhead_us: u64,
-    phases_us: [Option<u32>; Phase::ALL.len()],
+    /// Time of each phase in microseconds, by [`Phase`]; `None` was not reached (R2).
+    pub phases_us: [Option<u32>; Phase::ALL.len()],
 }
 
 impl Record {

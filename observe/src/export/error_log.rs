@@ -163,6 +163,7 @@ impl Shared {
     }
 }
 
+#[expect(clippy::disallowed_methods, reason = "the log's own thread is no shard")]
 fn print_lines(shared: &Shared, format: Format) {
     let mut repeats = Repeats::default();
     let mut out = String::new();
@@ -186,7 +187,10 @@ fn print_lines(shared: &Shared, format: Format) {
             let _ = io::stderr().write_all(out.as_bytes());
             out.clear();
         }
-        flushed.into_iter().for_each(|done| drop(done.send(())));
+        for done in flushed {
+            // Whoever asked may have gone.
+            let _ = done.send(());
+        }
         match repeats.seen.is_empty() {
             true => thread::park(),
             false => thread::park_timeout(REPEAT_WINDOW),
@@ -261,6 +265,8 @@ impl Seen {
 
 #[cfg(test)]
 mod tests {
+    #![expect(clippy::disallowed_methods, reason = "tests run on no shard")]
+
     use super::*;
 
     fn line(message: &str) -> Line {
