@@ -1,1 +1,13 @@
-//! Placeholder for the first build.
+//! Who answers: upstream servers for `ringway mock`, `ringway demo`, the load scripts and the tests.
+//!
+//! It is not a general web server and not a part of the gateway: it runs on monoio and has a parser
+//! of its own around httparse, so that what judges the gateway shares no code with it.
+//!
+//! M1 Nothing here depends on `engine` or `protocols`. M2 Where io_uring is refused, monoio's epoll
+//! driver takes over, so a mock starts wherever a socket can be bound.
+
+#![forbid(unsafe_code)]
+
+pub mod driver;
+pub mod http1;
+mod stop;
