@@ -1,0 +1,34 @@
+//! Runs every fuzz target for a number of inputs; a crash fails, and so does an empty list of
+//! targets.
+//!
+//! Targets are one line each in `fuzz/`, around the `fuzz_*` functions beside the parsers. Work is
+//! counted in inputs, not in seconds, so that a slow machine tests as much as a fast one.
+
+use anyhow::ensure;
+
+use crate::run;
+use crate::tally::Tally;
+use crate::workspace::Workspace;
+
+/// Longest input in bytes: over the default `head_bytes_max` is not needed to reach every state.
+const INPUT_BYTES_MAX: &str = "-max_len=8192";
+
+/// `inputs` for each target; a target is one step of the tally.
+pub(crate) fn main(workspace: &Workspace, inputs: u64) -> anyhow::Result<Tally> {
+    let mut tally = Tally::default();
+    for target in targets(workspace)? {
+        let runs = format!("-runs={inputs}");
+        let args = ["fuzz", "run", &target, "--", &runs, INPUT_BYTES_MAX, "-rss_limit_mb=2048"];
+        let succeeded = run::succeeds(run::cargo_nightly(workspace, &args))?;
+        println!("fuzz {target}: {}", if succeeded { "ok" } else { "FAILED" });
+        tally.add(Tally::step(succeeded));
+    }
+    Ok(tally)
+}
+
+fn targets(workspace: &Workspace) -> anyhow::Result<Vec<String>> {
+    let listed = run::captured(run::cargo_nightly(workspace, &["fuzz", "list"]))?;
+    let targets: Vec<String> = listed.text.lines().map(str::to_owned).collect();
+    ensure!(listed.succeeded && !targets.is_empty(), "fuzz/ lists no targets");
+    Ok(targets)
+}

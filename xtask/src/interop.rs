@@ -1,0 +1,18 @@
+//! The step of `ci` in which independent programs are the peers of the real binary.
+//!
+//! The tests themselves are `cli/tests/interop.rs`; this hands them the Python interpreter and the
+//! length of the load runs. A program that is absent fails its test.
+
+use crate::tally::Tally;
+use crate::workspace::Workspace;
+use crate::{python, run};
+
+/// Runs the interop tests with load runs of `seconds`.
+pub(crate) fn main(workspace: &Workspace, seconds: u32) -> anyhow::Result<Tally> {
+    let args =
+        ["test", "--no-fail-fast", "-p", "cli", "--features", "interop", "--test", "interop"];
+    let mut command = run::cargo(workspace, &args);
+    command.env("RINGWAY_PYTHON", workspace.path(python::VENV_PYTHON));
+    command.env("RINGWAY_INTEROP_SECONDS", seconds.to_string());
+    run::tests(command)
+}

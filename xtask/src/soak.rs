@@ -1,0 +1,198 @@
+//! `cargo xtask soak`: the long runs, and the report of the last ones in `docs/soak.md`.
+//!
+//! `soak STEP..` runs only those steps. Each step's section of the report names the commit it ran
+//! on, so a partial run renews its own sections and leaves the others.
+
+use std::fs;
+use std::process::Command;
+use std::time::Instant;
+
+use anyhow::ensure;
+
+use crate::tally::Tally;
+use crate::workspace::Workspace;
+use crate::{fuzz, interop, mutants, run, tools};
+
+struct Step {
+    name: &'static str,
+    what: &'static str,
+    run: fn(&Workspace) -> anyhow::Result<Outcome>,
+}
+
+/// What a step came to, and the lines of its output worth keeping.
+struct Outcome {
+    tally: Tally,
+    figures: String,
+}
+
+const STEPS: &[Step] = &[
+    Step { name: "simulator", what: "10 000 seeds, release build", run: simulator },
+    Step { name: "limits", what: "memory, slow readers, drippers", run: limits },
+    Step { name: "peers", what: "interop with load runs of 10 s", run: peers },
+    Step { name: "versus", what: "CPU per request beside nginx and HAProxy", run: versus },
+    Step { name: "mutants", what: "planted faults", run: planted },
+    Step { name: "fuzz", what: "10 million inputs a parser", run: parsers },
+];
+
+const SIMULATOR_SEEDS: &str = "10000";
+const FUZZ_INPUTS: u64 = 10_000_000;
+const PEERS_SECONDS: u32 = 10;
+const REPORT: &str = "docs/soak.md";
+
+/// Runs all steps or those named, and renews their sections of the report.
+pub(crate) fn main(workspace: &Workspace, args: &[String]) -> anyhow::Result<Tally> {
+    for name in args {
+        ensure!(STEPS.iter().any(|step| step.name == name), "no step `{name}`");
+    }
+    tools::require(workspace, &[tools::CI, tools::SOAK].concat())?;
+    let mut tally = Tally::default();
+    for step in STEPS.iter().filter(|step| args.is_empty() || args.contains(&step.name.into())) {
+        println!("\n=== {}: {}", step.name, step.what);
+        let started = Instant::now();
+        let outcome = (step.run)(workspace).unwrap_or_else(|error| Outcome {
+            tally: Tally::one_failed(),
+            figures: format!("{error:#}\n"),
+        });
+        let seconds = started.elapsed().as_secs();
+        tally.add(outcome.tally);
+        record(workspace, step, &section(workspace, step, &outcome, seconds))?;
+    }
+    Ok(tally)
+}
+
+fn section(workspace: &Workspace, step: &Step, outcome: &Outcome, seconds: u64) -> String {
+    let kernel = first_line(workspace, "uname", &["-sr"]);
+    let commit = first_line(workspace, "git", &["describe", "--always", "--dirty", "--abbrev=12"]);
+    format!(
+        "## {}\n\n{}. Commit {commit}, {kernel}, {} cores, {seconds} s: {}.\n\n```text\n{}```\n",
+        step.name,
+        step.what,
+        std::thread::available_parallelism().map_or(0, usize::from),
+        outcome.tally,
+        outcome.figures,
+    )
+}
+
+fn first_line(workspace: &Workspace, program: &str, args: &[&str]) -> String {
+    let output = run::command(workspace, program, args).output();
+    let text = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
+    text.ok().and_then(|text| text.lines().next().map(str::to_owned)).unwrap_or_default()
+}
+
+fn record(workspace: &Workspace, step: &Step, section: &str) -> anyhow::Result<()> {
+    let path = workspace.path(REPORT);
+    let old = fs::read_to_string(&path).unwrap_or_default();
+    fs::create_dir_all(workspace.path("docs"))?;
+    fs::write(&path, renewed(&old, step.name, section))?;
+    Ok(())
+}
+
+const HEADING: &str = "# The last long runs\n\nWritten by `cargo xtask soak`; \
+                       each section names the commit it ran on.\n";
+
+/// The report with one section replaced, or appended, in the order of `STEPS`.
+fn renewed(report: &str, name: &str, section: &str) -> String {
+    let sections: Vec<&str> = report.split("\n## ").skip(1).collect();
+    let mut text = HEADING.to_owned();
+    for step in STEPS {
+        let old = sections.iter().find(|text| text.lines().next() == Some(step.name));
+        if step.name == name {
+            text.push('\n');
+            text.push_str(section);
+        } else if let Some(old) = old {
+            text.push_str("\n## ");
+            text.push_str(old.trim_end());
+            text.push('\n');
+        }
+    }
+    text
+}
+
+fn simulator(workspace: &Workspace) -> anyhow::Result<Outcome> {
+    let args = [
+        "test",
+        "--release",
+        "-p",
+        "gateway",
+        "--features",
+        "sim",
+        "--test",
+        "sim",
+        "--",
+        "--nocapture",
+    ];
+    let mut command = run::cargo(workspace, &args);
+    command.env("RINGWAY_SEEDS", SIMULATOR_SEEDS).env("RINGWAY_SEED_FIRST", "1");
+    tests_with_figures(command)
+}
+
+fn limits(workspace: &Workspace) -> anyhow::Result<Outcome> {
+    let args = [
+        "test",
+        "--release",
+        "-p",
+        "cli",
+        "--features",
+        "soak",
+        "--test",
+        "soak",
+        "--",
+        "--nocapture",
+        "--test-threads=1",
+    ];
+    tests_with_figures(run::cargo(workspace, &args))
+}
+
+/// Runs tests that print their figures; the harness's own progress lines are not figures.
+fn tests_with_figures(command: Command) -> anyhow::Result<Outcome> {
+    let captured = run::captured(command)?;
+    let mut tally = Tally::default();
+    captured.text.lines().for_each(|line| tally.read_line(line));
+    let is_figure = |line: &&str| !line.is_empty() && !line.starts_with("running ");
+    let mut figures = String::new();
+    for line in captured.text.lines().filter(is_figure) {
+        figures.push_str(line);
+        figures.push('\n');
+    }
+    Ok(Outcome { tally: tally.settled(captured.succeeded), figures })
+}
+
+fn versus(workspace: &Workspace) -> anyhow::Result<Outcome> {
+    let build = run::cargo(workspace, &["build", "--release", "-p", "cli", "-p", "bench"]);
+    ensure!(run::succeeds(build)?, "the release binaries do not build");
+    let mut command = run::command(workspace, "bash", &["scripts/versus.sh"]);
+    command.env("RINGWAY_BIN", workspace.target().join("release/ringway"));
+    command.env("RINGWAY_BENCH_BIN", workspace.target().join("release/ringway-bench"));
+    let captured = run::captured(command)?;
+    Ok(Outcome { tally: Tally::step(captured.succeeded), figures: captured.text })
+}
+
+fn peers(workspace: &Workspace) -> anyhow::Result<Outcome> {
+    let tally = interop::main(workspace, PEERS_SECONDS)?;
+    Ok(Outcome { tally, figures: format!("{tally}\n") })
+}
+
+fn planted(workspace: &Workspace) -> anyhow::Result<Outcome> {
+    let tally = mutants::main(workspace, &[])?;
+    Ok(Outcome { tally, figures: format!("caught, survived: {tally}\n") })
+}
+
+fn parsers(workspace: &Workspace) -> anyhow::Result<Outcome> {
+    let tally = fuzz::main(workspace, FUZZ_INPUTS)?;
+    Ok(Outcome { tally, figures: format!("targets: {tally}\n") })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_section_is_replaced_in_its_place() {
+        let one = renewed("", "versus", "## versus\n\nfirst\n");
+        let two = renewed(&one, "simulator", "## simulator\n\nseeds\n");
+        let three = renewed(&two, "versus", "## versus\n\nsecond\n");
+        let sections: Vec<&str> = three.split("\n## ").skip(1).collect();
+        assert_eq!(sections, ["simulator\n\nseeds\n", "versus\n\nsecond\n"]);
+        assert!(three.starts_with("# The last long runs\n"));
+    }
+}
