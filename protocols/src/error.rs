@@ -1,0 +1,194 @@
+//! What a peer did wrong, in two bytes: `Error { fault, scope }`.
+//!
+//! A fault names the deed and cites the rule; it is not a message, holds no bytes of the peer and
+//! allocates nothing. Who is to blame follows from the wire that returned it: a server-role wire
+//! blames the downstream (answered with [`Fault::status`]), a client-role wire the upstream
+//! (answered with 502 by the gateway, whatever `status` says). One table here maps a fault to its
+//! reason word and to its status; nothing else in the crate knows status numbers of errors.
+
+/// How much of the connection a fault takes with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum Scope {
+    /// One stream ends; the connection lives on.
+    Stream,
+    /// The connection can no longer be understood and ends.
+    Connection,
+}
+
+/// A fault and how far it reaches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Error {
+    /// What the peer did.
+    pub fault: Fault,
+    /// What ends because of it.
+    pub scope: Scope,
+}
+
+const _: () = assert!(size_of::<Error>() <= 8, "an error travels in one register");
+
+impl Error {
+    /// A fault that ends the connection.
+    pub const fn connection(fault: Fault) -> Error {
+        Error { fault, scope: Scope::Connection }
+    }
+
+    /// A fault that ends one stream.
+    pub const fn stream(fault: Fault) -> Error {
+        Error { fault, scope: Scope::Stream }
+    }
+}
+
+impl core::fmt::Display for Error {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(self.fault.reason())
+    }
+}
+
+impl core::error::Error for Error {}
+
+/// Declares the faults: doc, variant, reason word, status for a downstream at fault.
+macro_rules! faults {
+    ($($(#[doc = $doc:literal])+ $variant:ident = $reason:literal, $status:literal;)+) => {
+        /// What a peer did wrong. The number in each line of the source is the status that a
+        /// downstream at fault is answered with; 0 means that no words are due, only a close.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[repr(u8)]
+        pub enum Fault { $($(#[doc = $doc])+ $variant,)+ }
+
+        impl Fault {
+            /// Every fault, in declaration order.
+            pub const ALL: &'static [Fault] = &[$(Fault::$variant,)+];
+
+            /// The word for logs and metrics: snake_case, stable, unique.
+            pub const fn reason(self) -> &'static str {
+                match self { $(Fault::$variant => $reason,)+ }
+            }
+
+            /// The HTTP status for a downstream that did this; 0 where nothing is to be said.
+            /// An upstream's fault is 502 to the client and never read from here.
+            pub const fn status(self) -> u16 {
+                match self { $(Fault::$variant => $status,)+ }
+            }
+        }
+    };
+}
+
+faults! {
+    /// The request line is not `method SP target SP version` (RFC 9112 §3).
+    BadRequestLine = "bad_request_line", 400;
+    /// The method holds a byte that is no `tchar` (RFC 9110 §9.1).
+    BadMethod = "bad_method", 400;
+    /// CONNECT, which this gateway does not serve (RFC 9110 §9.3.6).
+    ConnectRefused = "connect_refused", 501;
+    /// The target is of no form that the method allows, or holds an illegal byte (RFC 9112 §3.2).
+    BadTarget = "bad_target", 400;
+    /// The path holds `%` without two hex digits, or `%00` (RFC 3986 §2.1).
+    BadEscape = "bad_escape", 400;
+    /// The request line or the target is over its limit (RFC 9112 §3).
+    TargetTooLong = "target_too_long", 414;
+    /// A version that is neither HTTP/1.0 nor HTTP/1.1 (RFC 9110 §15.6.6).
+    BadVersion = "bad_version", 505;
+    /// The status line is not `version SP 3DIGIT [SP reason]` (RFC 9112 §4).
+    BadStatusLine = "bad_status_line", 400;
+    /// A line ends in LF without CR (RFC 9112 §2.2).
+    BareLf = "bare_lf", 400;
+    /// A CR is not followed by LF (RFC 9112 §2.2).
+    BareCr = "bare_cr", 400;
+    /// A field line begins with white space: obsolete folding (RFC 9112 §5.2).
+    ObsFold = "obs_fold", 400;
+    /// A field name is empty, holds a byte that is no `tchar`, or a space before the colon
+    /// (RFC 9112 §5.1).
+    BadFieldName = "bad_field_name", 400;
+    /// A field value holds NUL or another control byte (RFC 9110 §5.5).
+    BadFieldValue = "bad_field_value", 400;
+    /// More fields than `fields_max` (RFC 6585 §5).
+    TooManyFields = "too_many_fields", 431;
+    /// A field line over `line_bytes_max` (RFC 6585 §5).
+    FieldTooLong = "field_too_long", 431;
+    /// The whole head is over `head_bytes_max` (RFC 6585 §5).
+    HeadTooLarge = "head_too_large", 431;
+    /// HTTP/1.1 without a Host field (RFC 9112 §3.2).
+    MissingHost = "missing_host", 400;
+    /// More than one Host field (RFC 9112 §3.2).
+    DuplicateHost = "duplicate_host", 400;
+    /// Host or the target's authority is malformed (RFC 9110 §7.2, RFC 3986 §3.2).
+    BadHost = "bad_host", 400;
+    /// Content-Length is not one plain decimal number below 2^63 (RFC 9112 §6.3).
+    BadContentLength = "bad_content_length", 400;
+    /// Content-Length appears twice, or as a list (RFC 9112 §6.3).
+    DuplicateContentLength = "duplicate_content_length", 400;
+    /// Both Content-Length and Transfer-Encoding (RFC 9112 §6.3: a smuggling attempt).
+    LengthConflict = "length_conflict", 400;
+    /// Transfer-Encoding that does not end in exactly one `chunked` (RFC 9112 §6.1).
+    BadTransferEncoding = "bad_transfer_encoding", 400;
+    /// A transfer coding other than `chunked` (RFC 9112 §6.1).
+    UnknownCoding = "unknown_coding", 501;
+    /// Transfer-Encoding in an HTTP/1.0 message (RFC 9112 §6.1).
+    TransferEncodingInHttp10 = "transfer_encoding_in_http10", 400;
+    /// Connection lists a field that it must not remove, or too many names (RFC 9110 §7.6.1).
+    BadConnection = "bad_connection", 400;
+    /// An expectation other than `100-continue` (RFC 9110 §10.1.1).
+    BadExpectation = "bad_expectation", 417;
+    /// The body is longer than `body_bytes_max` (RFC 9110 §15.5.14).
+    BodyTooLarge = "body_too_large", 413;
+    /// A chunk size line is malformed (RFC 9112 §7.1).
+    BadChunkSize = "bad_chunk_size", 400;
+    /// A chunk extension is over its limit or holds a control byte (RFC 9112 §7.1.1).
+    BadChunkExtension = "bad_chunk_extension", 400;
+    /// Chunk data are not followed by CRLF (RFC 9112 §7.1).
+    BadChunkEnd = "bad_chunk_end", 400;
+    /// The trailer section is malformed (RFC 9112 §7.1.2).
+    BadTrailer = "bad_trailer", 400;
+    /// The trailer section is over its limits.
+    TrailerTooLarge = "trailer_too_large", 431;
+    /// No complete head within `head_timeout` of its first byte (RFC 9110 §15.5.9).
+    HeadTimeout = "head_timeout", 408;
+    /// The body comes slower than `body_rate_min` (RFC 9110 §15.5.9).
+    BodyTooSlow = "body_too_slow", 408;
+    /// The connection ended inside a head.
+    HeadTruncated = "head_truncated", 0;
+    /// The connection ended inside a body (RFC 9112 §8).
+    BodyTruncated = "body_truncated", 0;
+    /// The upstream closed before the first byte of its reply.
+    ClosedBeforeReply = "closed_before_reply", 0;
+    /// Bytes arrived that answer no request (RFC 9112 §9.2).
+    UnsolicitedBytes = "unsolicited_bytes", 0;
+    /// More than `interim_max` 1xx replies to one request.
+    TooManyInterim = "too_many_interim", 0;
+    /// 101 to a request that asked for no upgrade (RFC 9110 §15.2.2).
+    UnexpectedUpgrade = "unexpected_upgrade", 0;
+    /// The exchange was given up by this side.
+    Cancelled = "cancelled", 0;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reason_words_are_unique_snake_case() {
+        let mut seen = std::collections::BTreeSet::new();
+        for fault in Fault::ALL {
+            let word = fault.reason();
+            assert!(
+                word.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
+            );
+            assert!(seen.insert(word), "{word} is used twice");
+        }
+    }
+
+    #[test]
+    fn statuses_are_those_the_gateway_documents() {
+        for fault in Fault::ALL {
+            assert!(matches!(fault.status(), 0 | 400 | 408 | 413 | 414 | 417 | 431 | 501 | 505));
+        }
+    }
+
+    #[test]
+    fn an_error_is_two_bytes_and_shows_its_reason() {
+        assert_eq!(size_of::<Error>(), 2);
+        assert_eq!(Error::connection(Fault::BareLf).to_string(), "bare_lf");
+        assert_eq!(Error::stream(Fault::Cancelled).scope, Scope::Stream);
+    }
+}

@@ -1,0 +1,752 @@
+//! `Head`: a request's or reply's start line and fields in one arena.
+//!
+//! A head is plain data without lifetimes: one `Vec` of bytes and ranges into it. A wire copies
+//! the bytes of a received head into the arena once, whole, and points at its parts; edits append
+//! to the arena and move ranges. Host, Content-Length and Transfer-Encoding are not among the
+//! fields: the wire lifts them out into [`Head::authority`] and [`Head::length`] and writes them
+//! back when framing.
+//!
+//! H1 Every range lies within the arena. H2 No stored byte can end a line or a head: what callers
+//! hand in is made harmless while it is copied (see [`Head::push`]), what a wire hands in was
+//! checked. H3 `clear` keeps the allocations unless they grew beyond what a head needs.
+//!
+//! Cost: look-up of a well-known name compares one byte a field; of another name, lengths and then
+//! bytes. No allocation once recycled.
+
+use crate::name::Name;
+
+/// How long the message's body is, as its framing says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Length {
+    /// No body and no length field.
+    Empty,
+    /// Content-Length. For a reply without body (HEAD, 304) it is what the body would have had.
+    Exact(u64),
+    /// Known only at its end: chunked, or up to the connection's end.
+    Unknown,
+    /// An upgrade: after the heads, bytes both ways.
+    Tunnel,
+}
+
+/// The protocol version of a received head.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Version {
+    /// HTTP/1.0.
+    Http10,
+    /// HTTP/1.1.
+    Http11,
+    /// HTTP/2.
+    Http2,
+}
+
+/// A range of the arena.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Span {
+    at: u32,
+    len: u32,
+}
+
+impl Span {
+    pub(crate) fn new(at: usize, len: usize) -> Span {
+        Span { at: at as u32, len: len as u32 }
+    }
+}
+
+/// One field: where its name and value lie.
+#[derive(Clone, Copy, Debug)]
+struct Field {
+    name_at: u32,
+    value_at: u32,
+    value_len: u32,
+    name_len: u16,
+    name: Name,
+    form: Form,
+}
+
+/// How a field lies in the arena.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Form {
+    /// It reads `name: value CRLF` and can be written as it lies.
+    Plain,
+    /// The space around the value is of another kind.
+    Loose,
+    /// Marked for removal.
+    Dropped,
+}
+
+const _: () = assert!(size_of::<Field>() == 16, "four fields a cache line");
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Fields,
+    Request,
+    Reply,
+}
+
+/// A start line and its fields. See the module doc.
+#[derive(Debug)]
+pub struct Head {
+    arena: Vec<u8>,
+    fields: Vec<Field>,
+    /// Method or reason.
+    word: Span,
+    target: Span,
+    /// Position of `?` in the target, or its length.
+    query_at: u32,
+    authority: Span,
+    host: Span,
+    length: Length,
+    status: u16,
+    kind: Kind,
+    version: Version,
+    https: bool,
+}
+
+/// Room for the head of a browser's request with its cookies.
+const ARENA_BYTES_FIRST: usize = 1024;
+/// Browsers send 12 to 20 fields, proxies add a few.
+const FIELDS_FIRST: usize = 32;
+/// An arena that grew beyond this is given back by `clear`: 64 recycled heads stay under 1 MiB.
+const ARENA_BYTES_KEPT: usize = 8 * 1024;
+
+impl Default for Head {
+    fn default() -> Self {
+        Head::new()
+    }
+}
+
+impl Head {
+    /// An empty head with room for a usual one.
+    pub fn new() -> Head {
+        Head {
+            arena: Vec::with_capacity(ARENA_BYTES_FIRST),
+            fields: Vec::with_capacity(FIELDS_FIRST),
+            word: Span::default(),
+            target: Span::default(),
+            query_at: 0,
+            authority: Span::default(),
+            host: Span::default(),
+            length: Length::Empty,
+            status: 0,
+            kind: Kind::Fields,
+            version: Version::Http11,
+            https: false,
+        }
+    }
+
+    /// Empties the head for its next use.
+    pub fn clear(&mut self) {
+        if self.arena.capacity() > ARENA_BYTES_KEPT {
+            self.arena = Vec::with_capacity(ARENA_BYTES_FIRST);
+        }
+        self.arena.clear();
+        self.fields.clear();
+        self.word = Span::default();
+        self.target = Span::default();
+        self.query_at = 0;
+        self.authority = Span::default();
+        self.host = Span::default();
+        self.length = Length::Empty;
+        self.status = 0;
+        self.kind = Kind::Fields;
+        self.version = Version::Http11;
+        self.https = false;
+    }
+
+    /// Makes this head equal to another one, reusing the allocations.
+    pub fn copy_from(&mut self, other: &Head) {
+        self.arena.clone_from(&other.arena);
+        self.fields.clone_from(&other.fields);
+        self.word = other.word;
+        self.target = other.target;
+        self.query_at = other.query_at;
+        self.authority = other.authority;
+        self.host = other.host;
+        self.length = other.length;
+        self.status = other.status;
+        self.kind = other.kind;
+        self.version = other.version;
+        self.https = other.https;
+    }
+
+    /// Sets method and origin-form target; bytes that are illegal in them become `_` and `%XX`.
+    pub fn set_request(&mut self, method: &[u8], target: &[u8]) {
+        self.kind = Kind::Request;
+        let at = self.arena.len();
+        self.arena.extend(method.iter().map(|&b| if is_tchar(b) { b } else { b'_' }));
+        self.word = Span::new(at, self.arena.len() - at);
+        self.set_target(target);
+    }
+
+    /// Sets the target alone, as [`Head::set_request`].
+    pub fn set_target(&mut self, target: &[u8]) {
+        let at = self.arena.len();
+        for &byte in target {
+            if is_target_byte(byte) {
+                self.arena.push(byte);
+            } else {
+                let hex = |digit: u8| if digit < 10 { b'0' + digit } else { b'A' + digit - 10 };
+                self.arena.extend_from_slice(&[b'%', hex(byte >> 4), hex(byte & 15)]);
+            }
+        }
+        self.point_target(Span::new(at, self.arena.len() - at));
+    }
+
+    /// Sets status (100 to 999) and reason; control bytes in the reason become spaces.
+    pub fn set_status(&mut self, status: u16, reason: &[u8]) {
+        self.kind = Kind::Reply;
+        self.status = status.clamp(100, 999);
+        self.word = self.append_value(reason);
+    }
+
+    /// Whether this is a request's head.
+    pub fn is_request(&self) -> bool {
+        self.kind == Kind::Request
+    }
+
+    /// The method, as received. Empty in a reply.
+    pub fn method(&self) -> &[u8] {
+        if self.is_request() { self.span(self.word) } else { &[] }
+    }
+
+    /// The reason phrase of a reply.
+    pub fn reason(&self) -> &[u8] {
+        if self.kind == Kind::Reply { self.span(self.word) } else { &[] }
+    }
+
+    /// Path and query as received, in origin form; `*` for OPTIONS of the server itself.
+    pub fn target(&self) -> &[u8] {
+        self.span(self.target)
+    }
+
+    /// The target up to `?`.
+    pub fn path(&self) -> &[u8] {
+        self.target().get(..self.query_at as usize).unwrap_or_default()
+    }
+
+    /// The target after `?`.
+    pub fn query(&self) -> Option<&[u8]> {
+        self.target().get(self.query_at as usize + 1..)
+    }
+
+    /// `host[:port]` to be forwarded; empty if there is none.
+    pub fn authority(&self) -> &[u8] {
+        self.span(self.authority)
+    }
+
+    /// The authority in lower case without port and trailing dot. IPv6 keeps its brackets.
+    pub fn host(&self) -> &[u8] {
+        self.span(self.host)
+    }
+
+    /// Sets the authority, and the host from it; white space and control bytes are dropped.
+    pub fn set_authority(&mut self, authority: &[u8]) {
+        let at = self.arena.len();
+        self.arena.extend(authority.iter().filter(|b| b.is_ascii_graphic()));
+        self.point_authority(Span::new(at, self.arena.len() - at));
+    }
+
+    /// `http` or `https`: how the request reached this side, or what its target said.
+    pub fn scheme(&self) -> &'static str {
+        if self.https { "https" } else { "http" }
+    }
+
+    /// Says that the request came over TLS.
+    pub fn set_https(&mut self, https: bool) {
+        self.https = https;
+    }
+
+    /// The status of a reply; 0 in a request.
+    pub fn status(&self) -> u16 {
+        self.status
+    }
+
+    /// The version this head was received in.
+    pub fn version(&self) -> Version {
+        self.version
+    }
+
+    /// Sets the version.
+    pub fn set_version(&mut self, version: Version) {
+        self.version = version;
+    }
+
+    /// How the body is delimited.
+    pub fn length(&self) -> Length {
+        self.length
+    }
+
+    /// Sets how the body is delimited; the wire writes the field for it.
+    pub fn set_length(&mut self, length: Length) {
+        self.length = length;
+    }
+
+    /// The value of the first field of that name, in any case.
+    pub fn field(&self, name: &[u8]) -> Option<&[u8]> {
+        match Name::find(name) {
+            Name::Other => {
+                self.fields().find_map(|(n, v)| n.eq_ignore_ascii_case(name).then_some(v))
+            }
+            known => self.known(known),
+        }
+    }
+
+    /// The value of the first field of a well-known name: one byte compared a field.
+    pub fn known(&self, name: Name) -> Option<&[u8]> {
+        self.fields.iter().find(|f| f.name == name).map(|f| self.value_of(f))
+    }
+
+    /// All fields in order: name in the case received, value without surrounding space.
+    pub fn fields(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        self.fields.iter().map(|f| (self.name_of(f), self.value_of(f)))
+    }
+
+    /// All fields with their interned names.
+    pub fn named(&self) -> impl Iterator<Item = (Name, &[u8], &[u8])> {
+        self.fields.iter().map(|f| (f.name, self.name_of(f), self.value_of(f)))
+    }
+
+    /// How many fields there are.
+    pub fn count(&self) -> usize {
+        self.fields.len()
+    }
+
+    /// Bytes that start line and fields take on the wire, framing fields and CRLFs aside.
+    pub fn bytes_len(&self) -> usize {
+        let line = (self.word.len + self.target.len + self.authority.len) as usize;
+        let fields = self.fields.iter().map(|f| usize::from(f.name_len) + f.value_len as usize + 4);
+        line + fields.sum::<usize>()
+    }
+
+    /// Bytes of heap this head holds.
+    pub fn held_bytes(&self) -> usize {
+        self.arena.capacity() + self.fields.capacity() * size_of::<Field>()
+    }
+
+    /// Adds a field at the end. In the name bytes that are no `tchar` become `_`; in the value
+    /// control bytes become spaces, so nothing added here can end a line. An empty name or one
+    /// over 64 KiB adds nothing. Framing fields (Host, Content-Length, Transfer-Encoding) are
+    /// kept for look-up but never written: set authority and length instead.
+    pub fn push(&mut self, name: &[u8], value: &[u8]) {
+        let Some(field) = self.append_field(name, value) else { return };
+        self.fields.push(field);
+    }
+
+    /// Replaces the first field of that name and removes the others, or adds one.
+    pub fn set(&mut self, name: &[u8], value: &[u8]) {
+        let Some(field) = self.append_field(name, value) else { return };
+        let Head { arena, fields, .. } = self;
+        let Some(first) = fields.iter().position(|f| same_name(arena, f, field.name, name)) else {
+            fields.push(field);
+            return;
+        };
+        let mut index = 0;
+        fields.retain(|f| {
+            index += 1;
+            index <= first + 1 || !same_name(arena, f, field.name, name)
+        });
+        if let Some(slot) = fields.get_mut(first) {
+            *slot = field;
+        }
+    }
+
+    /// Removes all fields of that name; how many there were.
+    pub fn remove(&mut self, name: &[u8]) -> usize {
+        let known = Name::find(name);
+        let Head { arena, fields, .. } = self;
+        let before = fields.len();
+        fields.retain(|f| !same_name(arena, f, known, name));
+        before - fields.len()
+    }
+
+    /// Removes what must not be forwarded (RFC 9110 §7.6.1): Connection and the fields it lists,
+    /// Keep-Alive, Proxy-Connection, Transfer-Encoding, HTTP2-Settings, Proxy-Authenticate,
+    /// Proxy-Authorization; Upgrade unless the length is `Tunnel`; TE unless it accepts trailers,
+    /// which is then all it says. Names that Connection must never remove are not removed
+    /// ([`is_protected`]).
+    pub fn remove_hop_by_hop(&mut self) {
+        let tunnel = self.length == Length::Tunnel;
+        let trailers = self.named().any(|(n, _, v)| n == Name::Te && accepts_trailers(v));
+        self.mark_listed();
+        self.fields.retain(|f| match f.name {
+            _ if f.form == Form::Dropped => false,
+            Name::Upgrade => tunnel,
+            Name::ProxyAuthenticate | Name::ProxyAuthorization => false,
+            name => !name.is_connection_level(),
+        });
+        if trailers {
+            self.push(b"te", b"trailers");
+        }
+    }
+
+    /// Marks the fields that Connection lists, except protected ones and those with a rule of
+    /// their own.
+    fn mark_listed(&mut self) {
+        let Head { arena, fields, .. } = self;
+        for index in 0..fields.len() {
+            let Some(field) = fields.get(index).copied() else { break };
+            if field.name != Name::Connection {
+                continue;
+            }
+            for option in list(slice(arena, field.value_at, field.value_len)) {
+                let known = Name::find(option);
+                if matches!(known, Name::Upgrade | Name::Te) || is_protected(option) {
+                    continue;
+                }
+                for other in fields.iter_mut() {
+                    if same_name(arena, other, known, option) {
+                        other.form = Form::Dropped;
+                    }
+                }
+            }
+        }
+    }
+
+    fn append_field(&mut self, name: &[u8], value: &[u8]) -> Option<Field> {
+        if name.is_empty() || name.len() > usize::from(u16::MAX) {
+            return None;
+        }
+        let at = self.arena.len();
+        self.arena.extend(name.iter().map(|&b| if is_tchar(b) { b } else { b'_' }));
+        self.arena.extend_from_slice(b": ");
+        let value = self.append_value(value);
+        self.arena.extend_from_slice(b"\r\n");
+        Some(self.field_at(at, name.len() as u16, value))
+    }
+
+    fn append_value(&mut self, value: &[u8]) -> Span {
+        let at = self.arena.len();
+        self.arena.extend(value.iter().map(|&b| if is_value_byte(b) { b } else { b' ' }));
+        Span::new(at, value.len())
+    }
+
+    fn field_at(&self, name_at: usize, name_len: u16, value: Span) -> Field {
+        let name_at = name_at as u32;
+        let text = slice(&self.arena, name_at, u32::from(name_len));
+        let colon = name_at + u32::from(name_len);
+        let plain = value.at == colon + 2
+            && slice(&self.arena, colon, 2) == b": "
+            && slice(&self.arena, value.at + value.len, 2) == b"\r\n";
+        Field {
+            name_at,
+            value_at: value.at,
+            value_len: value.len,
+            name_len,
+            name: Name::find(text),
+            form: if plain { Form::Plain } else { Form::Loose },
+        }
+    }
+
+    fn span(&self, span: Span) -> &[u8] {
+        slice(&self.arena, span.at, span.len)
+    }
+
+    fn name_of(&self, field: &Field) -> &[u8] {
+        slice(&self.arena, field.name_at, u32::from(field.name_len))
+    }
+
+    fn value_of(&self, field: &Field) -> &[u8] {
+        slice(&self.arena, field.value_at, field.value_len)
+    }
+
+    fn point_target(&mut self, target: Span) {
+        self.target = target;
+        let text = self.target();
+        self.query_at = text.iter().position(|&b| b == b'?').unwrap_or(text.len()) as u32;
+    }
+
+    /// Sets authority and host; the host lies inside the authority unless it needs lower case.
+    fn point_authority(&mut self, authority: Span) {
+        self.authority = authority;
+        let host = host_of(self.span(authority));
+        let len = host.len();
+        if !host.iter().any(u8::is_ascii_uppercase) {
+            self.host = Span { at: authority.at, len: len as u32 };
+            return;
+        }
+        let (at, from) = (self.arena.len(), authority.at as usize);
+        self.arena.extend_from_within(from..from + len);
+        if let Some(copy) = self.arena.get_mut(at..) {
+            copy.make_ascii_lowercase();
+        }
+        self.host = Span::new(at, len);
+    }
+}
+
+/// What a wire's parser does with a head: one copy of the received block, then ranges into it.
+impl Head {
+    /// Copies a received block; the positions given to the other `load_` calls are in it.
+    pub(crate) fn load(&mut self, block: &[u8]) {
+        self.clear();
+        self.arena.extend_from_slice(block);
+    }
+
+    pub(crate) fn load_request(&mut self, method: Span, target: Span, version: Version) {
+        self.kind = Kind::Request;
+        self.word = method;
+        self.version = version;
+        self.point_target(target);
+    }
+
+    pub(crate) fn load_reply(&mut self, status: u16, reason: Span, version: Version) {
+        self.kind = Kind::Reply;
+        self.status = status;
+        self.word = reason;
+        self.version = version;
+    }
+
+    pub(crate) fn load_authority(&mut self, authority: Span) {
+        self.point_authority(authority);
+    }
+
+    /// Adds a field that lies in the block and says which name it has.
+    pub(crate) fn load_field(&mut self, name_at: usize, name_len: u16, value: Span) -> Name {
+        let field = self.field_at(name_at, name_len, value);
+        if !field.name.is_framing() {
+            self.fields.push(field);
+        }
+        field.name
+    }
+
+    /// Appends the fields for which `keep` is true as field lines. Neighbours that lie in the
+    /// arena as they are to be written go out in one copy.
+    pub(crate) fn write_fields(&self, out: &mut Vec<u8>, keep: impl Fn(Name, &[u8]) -> bool) {
+        let (mut run_at, mut run_len) = (0, 0);
+        for field in &self.fields {
+            if !keep(field.name, self.value_of(field)) {
+                continue;
+            }
+            let line_len = field.value_at + field.value_len + 2 - field.name_at;
+            let plain = field.form == Form::Plain;
+            if plain && run_at + run_len == field.name_at && run_len > 0 {
+                run_len += line_len;
+                continue;
+            }
+            out.extend_from_slice(slice(&self.arena, run_at, run_len));
+            run_len = 0;
+            if plain {
+                (run_at, run_len) = (field.name_at, line_len);
+                continue;
+            }
+            out.extend_from_slice(self.name_of(field));
+            out.extend_from_slice(b": ");
+            out.extend_from_slice(self.value_of(field));
+            out.extend_from_slice(b"\r\n");
+        }
+        out.extend_from_slice(slice(&self.arena, run_at, run_len));
+    }
+}
+
+fn slice(arena: &[u8], at: u32, len: u32) -> &[u8] {
+    let at = at as usize;
+    debug_assert!(at + len as usize <= arena.len(), "H1");
+    arena.get(at..at + len as usize).unwrap_or_default()
+}
+
+fn same_name(arena: &[u8], field: &Field, known: Name, text: &[u8]) -> bool {
+    if known != Name::Other || field.name != Name::Other {
+        return field.name == known;
+    }
+    slice(arena, field.name_at, u32::from(field.name_len)).eq_ignore_ascii_case(text)
+}
+
+/// The elements of a comma-separated list without surrounding white space; empty ones left out.
+pub(crate) fn list(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+    value.split(|&b| b == b',').map(trim).filter(|element| !element.is_empty())
+}
+
+/// Without leading and trailing SP and HTAB.
+pub(crate) fn trim(mut text: &[u8]) -> &[u8] {
+    while let [b' ' | b'\t', rest @ ..] | [rest @ .., b' ' | b'\t'] = text {
+        text = rest;
+    }
+    text
+}
+
+fn accepts_trailers(te: &[u8]) -> bool {
+    list(te).any(|coding| coding.eq_ignore_ascii_case(b"trailers"))
+}
+
+/// The host of an authority: without port, without one trailing dot.
+fn host_of(authority: &[u8]) -> &[u8] {
+    if authority.first() == Some(&b'[') {
+        let end = authority.iter().position(|&b| b == b']').map_or(authority.len(), |at| at + 1);
+        return authority.get(..end).unwrap_or_default();
+    }
+    let host = authority.split(|&b| b == b':').next().unwrap_or_default();
+    host.strip_suffix(b".").unwrap_or(host)
+}
+
+/// Names that a Connection field must not be able to remove (protocols.md 5.2): framing and
+/// routing, credentials, and what a gateway says about the client.
+pub fn is_protected(name: &[u8]) -> bool {
+    use Name::*;
+    match Name::find(name) {
+        Host | ContentLength | TransferEncoding | Authorization | Cookie | SetCookie => true,
+        Forwarded | Via | XRealIp | XRequestId | Traceparent | Tracestate => true,
+        _ => name.get(..12).is_some_and(|start| start.eq_ignore_ascii_case(b"x-forwarded-")),
+    }
+}
+
+/// A byte of a token (RFC 9110 §5.6.2).
+pub(crate) fn is_tchar(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}
+
+/// A byte that a field value may hold (RFC 9110 §5.5): no control byte but HTAB.
+pub(crate) fn is_value_byte(byte: u8) -> bool {
+    byte == b'\t' || (byte >= 0x20 && byte != 0x7f)
+}
+
+/// A byte that a request target may hold here: printable ASCII without `#`. RFC 3986 allows
+/// fewer (no `"<>[]^{|}` or backslash), browsers and scripts send them; all of them are harmless
+/// to framing and are forwarded as they came.
+pub(crate) fn is_target_byte(byte: u8) -> bool {
+    byte.is_ascii_graphic() && byte != b'#'
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn head(fields: &[(&str, &str)]) -> Head {
+        let mut head = Head::new();
+        head.set_request(b"GET", b"/a/b?c=d");
+        for (name, value) in fields {
+            head.push(name.as_bytes(), value.as_bytes());
+        }
+        head
+    }
+
+    fn names(head: &Head) -> String {
+        let names: Vec<_> = head.fields().map(|(n, _)| String::from_utf8_lossy(n)).collect();
+        names.join(" ")
+    }
+
+    fn text(head: &Head) -> String {
+        let mut out = Vec::new();
+        head.write_fields(&mut out, |_, _| true);
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn the_parts_of_a_target() {
+        let mut head = head(&[]);
+        assert_eq!((head.path(), head.query()), (&b"/a/b"[..], Some(&b"c=d"[..])));
+        head.set_target(b"/x");
+        assert_eq!((head.path(), head.query()), (&b"/x"[..], None));
+        head.set_target(b"/x?");
+        assert_eq!((head.path(), head.query()), (&b"/x"[..], Some(&b""[..])));
+    }
+
+    #[test]
+    fn the_host_of_an_authority() {
+        for (authority, host) in [
+            ("a.example", "a.example"),
+            ("A.Example.:8080", "a.example"),
+            ("[2001:DB8::1]:80", "[2001:db8::1]"),
+            ("[::1]", "[::1]"),
+            ("", ""),
+        ] {
+            let mut head = Head::new();
+            head.set_authority(authority.as_bytes());
+            assert_eq!(head.authority(), authority.as_bytes());
+            assert_eq!(head.host(), host.as_bytes());
+        }
+    }
+
+    #[test]
+    fn look_up_set_remove() {
+        let mut head = head(&[("Accept", "1"), ("x-a", "2"), ("X-A", "3"), ("accept", "4")]);
+        assert_eq!(head.field(b"ACCEPT"), Some(&b"1"[..]));
+        assert_eq!(head.field(b"X-a"), Some(&b"2"[..]));
+        assert_eq!(head.field(b"x-b"), None);
+        head.set(b"x-a", b"5");
+        assert_eq!(text(&head), "Accept: 1\r\nx-a: 5\r\naccept: 4\r\n");
+        head.set(b"x-b", b"6");
+        assert_eq!(head.remove(b"accept"), 2);
+        assert_eq!(head.remove(b"accept"), 0);
+        assert_eq!(text(&head), "x-a: 5\r\nx-b: 6\r\n");
+        assert_eq!(head.count(), 2);
+    }
+
+    #[test]
+    fn nothing_pushed_can_end_a_line() {
+        let mut head = head(&[("a\r\nb", "c\r\nd: e"), ("", "x")]);
+        assert_eq!(text(&head), "a__b: c  d: e\r\n");
+        head.set_request(b"G T", b"/a b\r\n\xff#");
+        assert_eq!((head.method(), head.target()), (&b"G_T"[..], &b"/a%20b%0D%0A%FF%23"[..]));
+        head.set_status(7, b"a\nb");
+        assert_eq!((head.status(), head.reason()), (100, &b"a b"[..]));
+        head.set_authority(b"a b\r\n");
+        assert_eq!(head.authority(), b"ab");
+    }
+
+    #[test]
+    fn hop_by_hop_fields_go() {
+        let mut head = head(&[
+            ("connection", "close, X-Hop"),
+            ("Connection", "x-forwarded-for, authorization, host"),
+            ("keep-alive", "timeout=5"),
+            ("proxy-connection", "x"),
+            ("x-hop", "1"),
+            ("X-Forwarded-For", "1"),
+            ("Authorization", "1"),
+            ("te", "trailers;q=0, Trailers"),
+            ("trailer", "x"),
+            ("upgrade", "websocket"),
+            ("http2-settings", "x"),
+            ("proxy-authorization", "x"),
+            ("x-end", "1"),
+        ]);
+        head.remove_hop_by_hop();
+        assert_eq!(names(&head), "X-Forwarded-For Authorization trailer x-end te");
+        assert_eq!(head.field(b"te"), Some(&b"trailers"[..]));
+    }
+
+    #[test]
+    fn an_upgrade_survives_in_a_tunnel() {
+        let mut head = head(&[("connection", "upgrade, x"), ("upgrade", "websocket"), ("x", "1")]);
+        head.set_length(Length::Tunnel);
+        head.remove_hop_by_hop();
+        assert_eq!(names(&head), "upgrade");
+    }
+
+    #[test]
+    fn runs_are_written_as_they_lie() {
+        let block = b"X / Y\r\na: 1\r\nb:2\r\nc: 3  \r\nd: 4\r\ne: 5\r\n\r\n";
+        let mut head = Head::new();
+        head.load(block);
+        for (at, value_at) in [(7, 10), (13, 15), (18, 21), (26, 29), (32, 35)] {
+            head.load_field(at, 1, Span::new(value_at, 1));
+        }
+        head.push(b"f", b"6");
+        assert_eq!(text(&head), "a: 1\r\nb: 2\r\nc: 3\r\nd: 4\r\ne: 5\r\nf: 6\r\n");
+        let mut out = Vec::new();
+        head.write_fields(&mut out, |_, value| value != b"4");
+        assert_eq!(out, b"a: 1\r\nb: 2\r\nc: 3\r\ne: 5\r\nf: 6\r\n");
+    }
+
+    #[test]
+    fn clear_keeps_small_arenas_and_drops_large_ones() {
+        let mut head = head(&[("a", "b")]);
+        let held = head.held_bytes();
+        head.clear();
+        assert_eq!((head.held_bytes(), head.count(), head.target()), (held, 0, &b""[..]));
+        head.push(b"a", &[b'x'; 100_000]);
+        head.clear();
+        assert_eq!(head.held_bytes(), held);
+    }
+
+    #[test]
+    fn a_copy_is_equal() {
+        let mut one = head(&[("a", "b"), ("c", "d")]);
+        one.set_authority(b"H");
+        let mut two = head(&[("z", "z")]);
+        two.copy_from(&one);
+        two.set(b"a", b"x");
+        assert_eq!((one.field(b"a"), two.field(b"a")), (Some(&b"b"[..]), Some(&b"x"[..])));
+        assert_eq!((two.host(), two.target()), (&b"h"[..], one.target()));
+        assert_eq!(one.bytes_len(), two.bytes_len());
+    }
+}

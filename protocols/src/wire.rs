@@ -1,0 +1,371 @@
+//! The seam between bytes and meaning: `trait Wire`, `enum AnyWire` and the plain values between.
+//!
+//! A wire is one protocol on one connection in one role. It owns no socket, buffer, clock or
+//! chance: bytes and the time come in by argument, bytes go out by `Cx::out`, meaning comes out
+//! as [`Event`]s. It is called through [`AnyWire`], never as `dyn`.
+//!
+//! W1 `decode` consumes: `used < input.len()` only together with an event or while
+//!    `sides().read == Hold`. What it cannot finish it keeps itself, within the spec's limits.
+//! W2 Callers call `decode` until it returns no event, also with empty input: after creation,
+//!    after `eof`, and after each write while the wire Holds.
+//! W3 An `Err` of `decode`, `eof` or `tick` is fatal: `fail(error)` writes the last words.
+//! W4 A [`StreamId`] is a small slab key. It names the same exchange until `release`.
+//! W5 After `Gone` the stream can take no more; `sides()` says what becomes of the connection.
+//! W6 Deadlines blame the *peer*: a pump that has stopped receiving on purpose does not `tick`.
+
+use core::ops::Range;
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::error::{Error, Fault};
+use crate::h1;
+use crate::head::Head;
+use crate::spec::WireSpec;
+
+/// Which end of the connection a wire plays.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Role {
+    /// Requests come in, replies go out: towards the downstream.
+    Server,
+    /// Requests go out, replies come in: towards the upstream.
+    Client,
+}
+
+/// A local slab key of an exchange on a wire. HTTP/1 has one stream at a time: key 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct StreamId(pub u32);
+
+/// What every call that may write is given.
+#[derive(Debug)]
+pub struct Cx<'a> {
+    /// The time, cached once a turn by the caller.
+    pub now: Instant,
+    /// Framing bytes are appended here, in order.
+    pub out: &'a mut Vec<u8>,
+    /// Free list of heads: a wire pops one or makes one; who is done with a head pushes it back.
+    pub heads: &'a mut Vec<Box<Head>>,
+}
+
+impl Cx<'_> {
+    /// An empty head, recycled if there is one.
+    pub fn take_head(&mut self) -> Box<Head> {
+        match self.heads.pop() {
+            Some(mut head) => {
+                head.clear();
+                head
+            }
+            None => Box::new(Head::new()),
+        }
+    }
+}
+
+/// What one `decode` did.
+#[derive(Debug)]
+pub struct Decoded {
+    /// Bytes of the input that are done with.
+    pub used: usize,
+    /// What they meant, if anything yet.
+    pub event: Option<Event>,
+}
+
+/// What a peer said. Every event but the last two kinds names its stream.
+#[derive(Debug)]
+pub enum Event {
+    /// A request or reply began. A reply below 200 (but 101) is followed by another head.
+    Head {
+        /// The stream.
+        stream: StreamId,
+        /// The head, from the free list.
+        head: Box<Head>,
+        /// Nothing follows: no body, no trailers.
+        end: bool,
+    },
+    /// Payload that lies in the caller's input.
+    Data {
+        /// The stream.
+        stream: StreamId,
+        /// Where in the input of this call.
+        at: Range<usize>,
+        /// Flow-control bytes to give back with `credit`.
+        charge: u32,
+        /// This was the last of the message.
+        end: bool,
+    },
+    /// Payload that no range of the input holds.
+    Copied {
+        /// The stream.
+        stream: StreamId,
+        /// The payload.
+        bytes: Vec<u8>,
+        /// Flow-control bytes to give back with `credit`.
+        charge: u32,
+        /// This was the last of the message.
+        end: bool,
+    },
+    /// The message ended with these fields.
+    Trailers {
+        /// The stream.
+        stream: StreamId,
+        /// Fields only.
+        head: Box<Head>,
+    },
+    /// The peer broke off this stream.
+    Reset {
+        /// The stream.
+        stream: StreamId,
+        /// What happened.
+        fault: Fault,
+        /// The peer says that it did nothing with the request.
+        unprocessed: bool,
+    },
+    /// `ready` may have become true, for one stream or (None) for all who wait.
+    Writable {
+        /// Which stream.
+        stream: Option<StreamId>,
+    },
+    /// The peer takes no new streams.
+    Closing,
+}
+
+/// What the connection's two directions may do now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sides {
+    /// Receiving.
+    pub read: ReadSide,
+    /// Sending.
+    pub write: WriteSide,
+}
+
+/// The receiving side.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReadSide {
+    /// Bytes are wanted.
+    Open,
+    /// Keep what has come and call again after a write; do not receive more.
+    Hold,
+    /// No byte will be looked at again.
+    Done,
+}
+
+/// The sending side.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WriteSide {
+    /// More may be written.
+    Open,
+    /// Half-close once everything is flushed; receiving goes on.
+    ShutAfterFlush,
+    /// Flush, half-close, drain a little, close.
+    CloseAfterFlush,
+}
+
+/// How many exchanges a wire carries at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mux {
+    /// One after the other (HTTP/1, raw).
+    One,
+    /// Many, each message whole before the next (Thrift).
+    Serial,
+    /// Many, in pieces (HTTP/2).
+    Interleaved,
+}
+
+/// What a wire is like, constant for its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Traits {
+    /// Exchanges at a time.
+    pub mux: Mux,
+    /// `credit` has a meaning for each stream.
+    pub stream_credit: bool,
+    /// A message can be framed only when its length is known.
+    pub needs_length: bool,
+}
+
+/// How to send the payload of a `data` call: what `data` wrote to `out`, then `take` bytes of
+/// payload, then `suffix`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Framing {
+    /// Payload bytes to push now.
+    pub take: usize,
+    /// Bytes to push after them.
+    pub suffix: &'static [u8],
+}
+
+/// The stream takes nothing more; `sides()` says whether the connection does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gone;
+
+impl core::fmt::Display for Gone {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("the stream is gone")
+    }
+}
+
+impl core::error::Error for Gone {}
+
+/// The contract of a protocol (W1 to W6 in the module doc).
+pub trait Wire {
+    /// Understands the next bytes.
+    fn decode(&mut self, input: &[u8], cx: &mut Cx<'_>) -> Result<Decoded, Error>;
+    /// No byte will follow. `clean` is false when the transport was cut (a reset, or a TLS
+    /// connection without close_notify); a plain FIN is clean.
+    fn eof(&mut self, clean: bool, cx: &mut Cx<'_>) -> Result<(), Error>;
+    /// What the two directions may do.
+    fn sides(&self) -> Sides;
+    /// What this protocol is like.
+    fn traits(&self) -> Traits;
+    /// Client role: a free stream, if one may be opened now.
+    fn open(&mut self) -> Option<StreamId>;
+    /// Whether this stream may write now; `Writable` follows a false.
+    fn ready(&self, stream: StreamId) -> bool;
+    /// The exchange is over on both sides; its key may be used again.
+    fn release(&mut self, stream: StreamId);
+    /// Writes a head; `end` if nothing follows.
+    fn head(
+        &mut self,
+        stream: StreamId,
+        head: &Head,
+        end: bool,
+        cx: &mut Cx<'_>,
+    ) -> Result<(), Gone>;
+    /// Frames `len` payload bytes; `end` counts only if all of them are taken.
+    fn data(
+        &mut self,
+        stream: StreamId,
+        len: usize,
+        end: bool,
+        cx: &mut Cx<'_>,
+    ) -> Result<Framing, Gone>;
+    /// Ends the message, with trailers where the protocol has them.
+    fn end(
+        &mut self,
+        stream: StreamId,
+        trailers: Option<&Head>,
+        cx: &mut Cx<'_>,
+    ) -> Result<(), Gone>;
+    /// Breaks the stream off.
+    fn reset(&mut self, stream: StreamId, fault: Fault, cx: &mut Cx<'_>);
+    /// Gives back flow-control bytes of consumed `Data`.
+    fn credit(&mut self, stream: StreamId, n: u32, cx: &mut Cx<'_>);
+    /// Writes the protocol's last words for `error` and ends the connection.
+    fn fail(&mut self, error: Error, cx: &mut Cx<'_>);
+    /// Asks the peer to go; `last` means now, whatever is not in an exchange.
+    fn drain(&mut self, last: bool, cx: &mut Cx<'_>);
+    /// When `tick` wants to be called.
+    fn deadline(&self) -> Option<Instant>;
+    /// Time has passed. `Err` blames the peer; a mere idle timeout ends the sides without words.
+    fn tick(&mut self, cx: &mut Cx<'_>) -> Result<(), Error>;
+}
+
+/// Every protocol that a connection can speak.
+#[derive(Debug)]
+pub enum AnyWire {
+    /// HTTP/1.0 and HTTP/1.1.
+    H1(h1::H1),
+}
+
+impl AnyWire {
+    /// An HTTP/1 wire.
+    pub fn h1(role: Role, spec: &Arc<WireSpec>) -> AnyWire {
+        AnyWire::H1(h1::H1::new(role, spec))
+    }
+
+    /// Whether the socket must be reset rather than closed: a message whose end is the
+    /// connection's end was broken off, and a FIN would make it look whole.
+    pub fn must_reset(&self) -> bool {
+        match self {
+            AnyWire::H1(wire) => wire.must_reset(),
+        }
+    }
+}
+
+/// One `match` for all verbs.
+macro_rules! each {
+    ($self:ident, $wire:ident => $call:expr) => {
+        match $self {
+            AnyWire::H1($wire) => $call,
+        }
+    };
+}
+
+impl Wire for AnyWire {
+    fn decode(&mut self, input: &[u8], cx: &mut Cx<'_>) -> Result<Decoded, Error> {
+        each!(self, wire => wire.decode(input, cx))
+    }
+
+    fn eof(&mut self, clean: bool, cx: &mut Cx<'_>) -> Result<(), Error> {
+        each!(self, wire => wire.eof(clean, cx))
+    }
+
+    fn sides(&self) -> Sides {
+        each!(self, wire => wire.sides())
+    }
+
+    fn traits(&self) -> Traits {
+        each!(self, wire => wire.traits())
+    }
+
+    fn open(&mut self) -> Option<StreamId> {
+        each!(self, wire => wire.open())
+    }
+
+    fn ready(&self, stream: StreamId) -> bool {
+        each!(self, wire => wire.ready(stream))
+    }
+
+    fn release(&mut self, stream: StreamId) {
+        each!(self, wire => wire.release(stream))
+    }
+
+    fn head(
+        &mut self,
+        stream: StreamId,
+        head: &Head,
+        end: bool,
+        cx: &mut Cx<'_>,
+    ) -> Result<(), Gone> {
+        each!(self, wire => wire.head(stream, head, end, cx))
+    }
+
+    fn data(
+        &mut self,
+        stream: StreamId,
+        len: usize,
+        end: bool,
+        cx: &mut Cx<'_>,
+    ) -> Result<Framing, Gone> {
+        each!(self, wire => wire.data(stream, len, end, cx))
+    }
+
+    fn end(
+        &mut self,
+        stream: StreamId,
+        trailers: Option<&Head>,
+        cx: &mut Cx<'_>,
+    ) -> Result<(), Gone> {
+        each!(self, wire => wire.end(stream, trailers, cx))
+    }
+
+    fn reset(&mut self, stream: StreamId, fault: Fault, cx: &mut Cx<'_>) {
+        each!(self, wire => wire.reset(stream, fault, cx))
+    }
+
+    fn credit(&mut self, stream: StreamId, n: u32, cx: &mut Cx<'_>) {
+        each!(self, wire => wire.credit(stream, n, cx))
+    }
+
+    fn fail(&mut self, error: Error, cx: &mut Cx<'_>) {
+        each!(self, wire => wire.fail(error, cx))
+    }
+
+    fn drain(&mut self, last: bool, cx: &mut Cx<'_>) {
+        each!(self, wire => wire.drain(last, cx))
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        each!(self, wire => wire.deadline())
+    }
+
+    fn tick(&mut self, cx: &mut Cx<'_>) -> Result<(), Error> {
+        each!(self, wire => wire.tick(cx))
+    }
+}
