@@ -1,2 +1,39 @@
-//! Placeholder for the first build.
-fn main() {}
+//! `ringway-bench`: load for a gateway, its upstreams, and the numbers that come out.
+//!
+//! It is not part of the gateway and uses none of its code: monoio and std sockets only. One file a
+//! subcommand; `plan` says what load is offered, `load` offers it, `report` says what happened.
+
+#![forbid(unsafe_code)]
+
+mod args;
+mod client;
+mod conns;
+mod http1;
+mod load;
+mod pace;
+mod plain;
+mod plan;
+mod process;
+mod report;
+mod slow;
+mod tally;
+mod upstream;
+mod url;
+
+fn main() -> std::process::ExitCode {
+    let matches = args::command().get_matches();
+    let outcome = match matches.subcommand() {
+        Some(("http1", matches)) => http1::run(matches),
+        Some(("conns", matches)) => conns::run(matches),
+        Some(("slow", matches)) => slow::run(matches),
+        Some(("upstream", matches)) => upstream::run(matches),
+        _ => Err(anyhow::anyhow!("no subcommand; try --help")),
+    };
+    match outcome {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("ringway-bench: {error:#}");
+            std::process::ExitCode::from(2)
+        }
+    }
+}

@@ -1,0 +1,209 @@
+//! What load is offered: how many requests, when each is meant to start, and their bytes.
+//!
+//! It knows no sockets and no clock; times are counted from the start of the load.
+
+use std::time::Duration;
+
+use crate::url::Url;
+
+/// A constant rate as an endless row of instants, `1 / rate` apart.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Rhythm {
+    rate: f64,
+}
+
+impl Rhythm {
+    /// `rate` instants a second; must be more than 0.
+    pub(crate) fn new(rate: f64) -> Self {
+        assert!(rate > 0.0, "a rhythm needs a rate");
+        Self { rate }
+    }
+
+    /// When the instant `index` is. Computed from the index, so that errors do not add up.
+    pub(crate) fn at(&self, index: u64) -> Duration {
+        Duration::from_secs_f64(index as f64 / self.rate)
+    }
+
+    /// The index of the first instant later than `time`.
+    pub(crate) fn first_after(&self, time: Duration) -> u64 {
+        let guess = (time.as_secs_f64() * self.rate) as u64;
+        (guess.saturating_sub(1)..).find(|&index| self.at(index) > time).unwrap_or(u64::MAX)
+    }
+}
+
+/// One run of `ringway-bench http1`.
+#[derive(Clone, Debug)]
+pub(crate) struct Plan {
+    /// Where requests go.
+    pub(crate) url: Url,
+    /// Requests a second over all connections; 0 = closed loop.
+    pub(crate) rate: u64,
+    /// Keep-alive connections.
+    pub(crate) connections: u64,
+    /// Load before counting starts.
+    pub(crate) warmup: Duration,
+    /// How long is counted.
+    pub(crate) duration: Duration,
+    /// Ends earlier, after this many requests; 0 = no limit.
+    pub(crate) requests_max: u64,
+    /// Request method.
+    pub(crate) method: String,
+    /// Body of each request.
+    pub(crate) body_bytes: u64,
+    /// Paths that requests go through in turn; at least one.
+    pub(crate) paths: Vec<String>,
+    /// Requests in one write.
+    pub(crate) pipeline: u64,
+    /// Load threads.
+    pub(crate) threads: u64,
+    /// Limit of one burst.
+    pub(crate) timeout: Duration,
+}
+
+impl Plan {
+    /// When bursts of `pipeline` requests start, over all connections; `None` in a closed loop.
+    pub(crate) fn rhythm(&self) -> Option<Rhythm> {
+        let rate = self.rate as f64 / self.pipeline as f64;
+        (self.rate > 0).then(|| Rhythm::new(rate))
+    }
+
+    /// The place in the rhythm of a connection's `burst`: connections take turns.
+    pub(crate) fn turn(&self, connection: u64, burst: u64) -> u64 {
+        connection + burst * self.connections
+    }
+
+    /// How many bursts a connection sends at most.
+    pub(crate) fn bursts_max(&self, connection: u64) -> u64 {
+        if self.requests_max == 0 {
+            return u64::MAX;
+        }
+        let bursts = self.requests_max.div_ceil(self.pipeline);
+        (bursts + self.connections - 1).saturating_sub(connection) / self.connections
+    }
+
+    /// The end of the load.
+    pub(crate) fn end(&self) -> Duration {
+        self.warmup + self.duration
+    }
+
+    /// The connections of a load thread.
+    pub(crate) fn connections_of(&self, thread: u64) -> impl Iterator<Item = u64> + use<> {
+        (thread..self.connections).step_by(self.threads as usize)
+    }
+
+    /// The bytes of every burst that occurs; burst `turn` of the load is `bursts[turn % len]`.
+    pub(crate) fn bursts(&self) -> Vec<Vec<u8>> {
+        let requests: Vec<Vec<u8>> = self.paths.iter().map(|path| self.request(path)).collect();
+        let count = if requests.len() == 1 { 1 } else { requests.len() };
+        let burst = |first: usize| {
+            let indexes = (0..self.pipeline as usize).map(|index| (first + index) % requests.len());
+            indexes.flat_map(|index| requests[index].iter().copied()).collect()
+        };
+        (0..count).map(burst).collect()
+    }
+
+    fn request(&self, path: &str) -> Vec<u8> {
+        let mut bytes = format!("{} {path} HTTP/1.1\r\nHost: {}\r\n", self.method, self.url.host);
+        if self.body_bytes > 0 {
+            bytes += &format!("Content-Length: {}\r\n", self.body_bytes);
+        }
+        let mut bytes = (bytes + "\r\n").into_bytes();
+        bytes.extend((0..self.body_bytes).map(mock::http1::body_byte));
+        bytes
+    }
+}
+
+/// The paths of a `--path-file`: a path a line, blank lines and `#` lines left out.
+pub(crate) fn paths(text: &str) -> Vec<String> {
+    let lines = text.lines().map(str::trim);
+    lines.filter(|line| line.starts_with('/')).map(str::to_owned).collect()
+}
+
+#[cfg(test)]
+pub(crate) fn example(address: std::net::SocketAddr) -> Plan {
+    Plan {
+        url: Url { address, host: "test".into(), path: "/".into() },
+        rate: 0,
+        connections: 4,
+        warmup: Duration::ZERO,
+        duration: Duration::from_secs(3600),
+        requests_max: 0,
+        method: "GET".into(),
+        body_bytes: 0,
+        paths: vec!["/".into()],
+        pipeline: 1,
+        threads: 1,
+        timeout: Duration::from_secs(60),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plan() -> Plan {
+        example(([127, 0, 0, 1], 80).into())
+    }
+
+    #[test]
+    fn a_rhythm_does_not_drift() {
+        let rhythm = Rhythm::new(7.0);
+        assert_eq!(rhythm.at(7_000_000), Duration::from_secs(1_000_000));
+        assert_eq!(rhythm.first_after(Duration::ZERO), 1);
+        assert_eq!(rhythm.first_after(Duration::from_secs(1)), 8);
+        assert_eq!(rhythm.first_after(Duration::from_millis(1001)), 8);
+    }
+
+    #[test]
+    fn connections_together_keep_the_rate() {
+        let plan = Plan { rate: 1000, ..plan() };
+        let rhythm = plan.rhythm().unwrap();
+        let mut starts: Vec<Duration> = (0..plan.connections)
+            .flat_map(|connection| (0..10).map(move |burst| (connection, burst)))
+            .map(|(connection, burst)| rhythm.at(plan.turn(connection, burst)))
+            .collect();
+        starts.sort();
+        let even: Vec<Duration> = (0..40).map(Duration::from_millis).collect();
+        assert_eq!(starts, even);
+    }
+
+    #[test]
+    fn a_pipelined_burst_counts_as_all_its_requests() {
+        let plan = Plan { rate: 1000, pipeline: 10, ..plan() };
+        assert_eq!(plan.rhythm().unwrap().at(1), Duration::from_millis(10));
+        assert_eq!(plan.bursts()[0], plan.request("/").repeat(10));
+    }
+
+    #[test]
+    fn a_request_limit_is_shared_out_exactly() {
+        for (requests, connections, pipeline) in [(10, 4, 1), (3, 4, 1), (64, 4, 8), (1, 1, 1)] {
+            let plan = Plan { requests_max: requests, connections, pipeline, ..plan() };
+            let bursts: u64 = (0..connections).map(|index| plan.bursts_max(index)).sum();
+            assert_eq!(bursts * pipeline, requests);
+        }
+        assert_eq!(plan().bursts_max(0), u64::MAX);
+    }
+
+    #[test]
+    fn threads_share_the_connections() {
+        let plan = Plan { connections: 7, threads: 3, ..plan() };
+        let mut all: Vec<u64> = (0..3).flat_map(|thread| plan.connections_of(thread)).collect();
+        all.sort();
+        assert_eq!(all, (0..7).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn mixed_paths_go_round() {
+        let plan = Plan { paths: paths("# mix\n/a\n\n/b\n/c\n"), pipeline: 2, ..plan() };
+        let bursts = plan.bursts();
+        assert_eq!(bursts.len(), 3);
+        assert_eq!(bursts[2], [plan.request("/c"), plan.request("/a")].concat());
+    }
+
+    #[test]
+    fn a_body_has_its_length() {
+        let plan = Plan { body_bytes: 3, method: "POST".into(), ..plan() };
+        let request = String::from_utf8(plan.request("/x")).unwrap();
+        assert_eq!(request, "POST /x HTTP/1.1\r\nHost: test\r\nContent-Length: 3\r\n\r\n012");
+    }
+}

@@ -1,0 +1,98 @@
+//! The binary as scripts use it: every subcommand against an upstream of its own.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Output, Stdio};
+
+use serde_json::Value;
+
+struct Upstream {
+    child: Child,
+    url: String,
+}
+
+impl Drop for Upstream {
+    fn drop(&mut self) {
+        self.child.kill().expect("the upstream is running");
+        self.child.wait().expect("its end");
+    }
+}
+
+fn bench(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ringway-bench"));
+    command.args(args).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+fn upstream() -> Upstream {
+    let mut child = bench(&["upstream", "--body-bytes", "50"]).spawn().expect("an upstream");
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).expect("its address");
+    let address = line.trim().strip_prefix("listening on ").expect("its address");
+    Upstream { child, url: format!("http://{address}/") }
+}
+
+fn output(args: &[&str]) -> Output {
+    bench(args).output().expect("a run")
+}
+
+fn json(args: &[&str]) -> Value {
+    let output = output(&[args, &["--format", "json"]].concat());
+    assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8(output.stdout).unwrap();
+    serde_json::from_str(text.lines().last().expect("a line")).expect("JSON")
+}
+
+#[test]
+fn http1_counts_requests_and_the_cpu_of_a_process() {
+    let upstream = upstream();
+    let pid = upstream.child.id().to_string();
+    let report = json(&["http1", "--url", &upstream.url, "--requests", "500", "--pid", &pid]);
+    assert_eq!(report["completed"], 500);
+    assert_eq!(report["errors_count"], 0);
+    assert_eq!(report["cpu"]["requests"], 500);
+    assert_eq!(report["loop"], "closed");
+    let open = ["--rate", "2000", "--connections", "5", "--requests", "100"];
+    let report = json(&[&["http1", "--url", &upstream.url], &open[..]].concat());
+    assert_eq!((&report["completed"], &report["loop"]), (&100.into(), &"open".into()));
+}
+
+#[test]
+fn http1_fails_when_requests_fail() {
+    let upstream = upstream();
+    let url = format!("{}?status=500", upstream.url);
+    let output = output(&["http1", "--url", &url, "--requests", "3"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stdout).contains("status 5xx 3"));
+}
+
+#[test]
+fn nonsense_is_refused_with_a_reason() {
+    let output = output(&["http1", "--url", "ftp://x", "--requests", "3"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("http://"));
+}
+
+#[test]
+fn conns_measures_idle_connections() {
+    let upstream = upstream();
+    let pid = upstream.child.id().to_string();
+    let url = ["conns", "--url", &upstream.url, "--pid", &pid];
+    let report = json(&[&url, &["--baseline", "5", "--count", "55", "--warm", "9"][..]].concat());
+    assert_eq!((&report["count"], &report["lost"]), (&55.into(), &0.into()));
+    assert!(report["private_dirty_bytes"][0].as_u64().unwrap() > 0);
+}
+
+#[test]
+fn slow_clients_of_every_kind_hold_on() {
+    let upstream = upstream();
+    let large = format!("{}?bytes=100000000", upstream.url);
+    let hold = ["--hold", "300ms", "--count", "4"];
+    let report = json(&[&["slow", "--url", &large], &hold[..]].concat());
+    assert_eq!((&report["opened"], &report["ended"]), (&4.into(), &0.into()));
+    let drip = ["slow", "--url", &upstream.url, "--kind", "drip", "--every", "10ms"];
+    let report = json(&[&drip, &hold[..]].concat());
+    assert!(report["bytes_out"].as_u64().unwrap() > 4);
+    let reader = ["slow", "--url", &large, "--kind", "reader", "--bytes-per-second", "100000"];
+    let report = json(&[&reader, &hold[..]].concat());
+    assert!(report["bytes_in"].as_u64().unwrap() > 0);
+}
