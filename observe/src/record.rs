@@ -131,7 +131,7 @@ pub struct Record {
     /// Wall clock at the request's first byte; `None` is written as 1970.
     pub at: Option<SystemTime>,
     /// `X-Request-Id`, received or made.
-    pub request_id: Text<64>,
+    pub request_id: Text<128>,
     /// Method.
     pub method: Text<16>,
     /// Host, lower-case, without port.
@@ -196,7 +196,7 @@ impl Record {
     }
 }
 
-const _: () = assert!(size_of::<Record>() <= 1152, "a record is about 1 KiB");
+const _: () = assert!(size_of::<Record>() <= 1216, "a record is about 1 KiB");
 
 #[cfg(test)]
 mod tests {

@@ -1,0 +1,147 @@
+//! One admin connection: one request, one answer, close.
+//!
+//! The wire judges the bytes; this file only moves them with blocking calls under a deadline. A
+//! request that the wire refuses gets the wire's own last words (400, 431, 408 ...). The answer
+//! says `connection: close`: a keep-alive would let sixteen idle scrapers lock everybody out.
+
+use std::io::{self, Read, Write};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use protocols::{
+    AnyWire, Cx, Error, Event, Head, Length, ReadSide, Role, StreamId, Wire, WireSpec,
+};
+
+use super::address::Peer;
+use super::pages::{self, AdminState, Page};
+
+/// For the request, and again for the answer.
+const TIMEOUT: Duration = Duration::from_secs(5);
+/// A head that a monitoring tool sends is far below this.
+const HEAD_BYTES_MAX: u32 = 8 * 1024;
+
+/// Serves one connection to its end; errors end it silently, the peer knows best why.
+pub(super) fn serve(mut peer: Peer, state: &AdminState) {
+    let mut connection = Connection::new();
+    if connection.answer(&mut peer, state).is_ok() {
+        // The peer may still be sending: half-close and read a little, so that the answer is
+        // not lost to a reset.
+        let _ = peer.shut_write();
+        let _ = io::copy(&mut peer.take(64 * 1024), &mut io::sink());
+    }
+}
+
+struct Connection {
+    wire: AnyWire,
+    out: Vec<u8>,
+    heads: Vec<Box<Head>>,
+}
+
+enum Asked {
+    /// More bytes are needed.
+    Nothing,
+    /// A request's head.
+    Request(StreamId, Box<Head>),
+}
+
+impl Connection {
+    fn new() -> Connection {
+        let spec = WireSpec {
+            head_bytes_max: HEAD_BYTES_MAX,
+            line_bytes_max: HEAD_BYTES_MAX / 2,
+            target_bytes_max: 1024,
+            body_bytes_max: Some(0),
+            head_timeout: TIMEOUT,
+            idle_timeout: TIMEOUT,
+            ..WireSpec::default()
+        };
+        let wire = AnyWire::h1(Role::Server, &Arc::new(spec));
+        Connection { wire, out: Vec::new(), heads: Vec::new() }
+    }
+
+    fn answer(&mut self, peer: &mut Peer, state: &AdminState) -> io::Result<()> {
+        let deadline = Instant::now() + TIMEOUT;
+        let mut input = [0u8; 4096];
+        let mut len = 0;
+        loop {
+            match self.step(&input[..len]) {
+                Ok(Asked::Request(stream, head)) => {
+                    self.reply(stream, &head, state);
+                    return self.flush(peer);
+                }
+                Err(error) => {
+                    self.fail(error);
+                    return self.flush(peer);
+                }
+                Ok(Asked::Nothing) if self.wire.sides().read == ReadSide::Done => return Ok(()),
+                Ok(Asked::Nothing) => {}
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(io::ErrorKind::TimedOut.into());
+            }
+            peer.set_timeouts(left)?;
+            len = peer.read(&mut input)?;
+            if len == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+        }
+    }
+
+    fn step(&mut self, input: &[u8]) -> Result<Asked, Error> {
+        let mut cx = Cx { now: Instant::now(), out: &mut self.out, heads: &mut self.heads };
+        // One head is all that is wanted, so the first event decides and the rest is dropped.
+        match self.wire.decode(input, &mut cx)?.event {
+            Some(Event::Head { stream, head, .. }) => Ok(Asked::Request(stream, head)),
+            _ => Ok(Asked::Nothing),
+        }
+    }
+
+    fn reply(&mut self, stream: StreamId, request: &Head, state: &AdminState) {
+        let page = pages::answer(state, request.method(), request.path());
+        let mut cx = Cx { now: Instant::now(), out: &mut self.out, heads: &mut self.heads };
+        self.wire.drain(true, &mut cx);
+        let head = reply_head(&page);
+        let is_head = request.method() == b"HEAD";
+        let body = if is_head { &[] } else { page.text.as_bytes() };
+        if self.wire.head(stream, &head, body.is_empty(), &mut cx).is_err() || body.is_empty() {
+            return;
+        }
+        if let Ok(framing) = self.wire.data(stream, body.len(), true, &mut cx) {
+            self.out.extend_from_slice(&body[..framing.take]);
+            self.out.extend_from_slice(framing.suffix);
+        }
+    }
+
+    fn fail(&mut self, error: Error) {
+        let mut cx = Cx { now: Instant::now(), out: &mut self.out, heads: &mut self.heads };
+        self.wire.fail(error, &mut cx);
+    }
+
+    fn flush(&mut self, peer: &mut Peer) -> io::Result<()> {
+        let deadline = Instant::now() + TIMEOUT;
+        let mut rest = self.out.as_slice();
+        while !rest.is_empty() {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(io::ErrorKind::TimedOut.into());
+            }
+            peer.set_timeouts(left)?;
+            let sent = peer.write(rest)?;
+            rest = &rest[sent..];
+        }
+        peer.set_timeouts(Duration::from_secs(1))
+    }
+}
+
+fn reply_head(page: &Page) -> Head {
+    let mut head = Head::new();
+    head.set_status(page.status, pages::reason(page.status));
+    head.set_length(Length::Exact(page.text.len() as u64));
+    head.push(b"content-type", page.media_type.as_bytes());
+    head.push(b"cache-control", b"no-store");
+    if page.status == 405 {
+        head.push(b"allow", b"GET, HEAD");
+    }
+    head
+}

@@ -1,0 +1,110 @@
+//! The admin server: read-only pages about this process, on plain threads.
+//!
+//! It is not a control channel: every request is a GET (or HEAD) of a page in [`pages`], there is
+//! no write, and nothing here can reach a request that the gateway carries. Contents come from
+//! closures ([`AdminState`]), so this module knows neither gateway nor engine.
+//!
+//! D1 A unix socket has mode 0600 and replaces a stale one only if nobody answers there; TCP is
+//! bound to loopback only. D2 At most [`CONNECTIONS_MAX`] connections at a time, each with one
+//! request of at most 8 KiB, and 5 s to ask and 5 s to take the answer. D3 The bytes are read by
+//! the same strict HTTP/1.1 wire that guards the data path. To add a page: a line in
+//! [`pages::PAGES`] and its closure in [`AdminState`].
+
+mod address;
+mod connection;
+mod pages;
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+pub use address::AdminAddress;
+use address::{Socket, Wake};
+pub use pages::{AdminState, Content, Readiness};
+
+/// Connections served at a time; one more is closed at once.
+const CONNECTIONS_MAX: usize = 16;
+/// Pause after an accept that failed for want of descriptors or memory.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
+
+/// A running admin server. Dropping it stops it and removes its unix socket.
+pub struct Admin {
+    address: AdminAddress,
+    stop: Arc<AtomicBool>,
+    wake: Wake,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Admin {
+    /// Binds `listen` and serves `state` until the value is dropped.
+    ///
+    /// # Errors
+    /// The address is in use or not allowed (D1), or no thread can be had.
+    pub fn serve(listen: &AdminAddress, state: Arc<AdminState>) -> io::Result<Admin> {
+        let (socket, address) = Socket::bind(listen)?;
+        let wake = Wake::new(&address);
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = Arc::clone(&stop);
+        let thread = thread::Builder::new()
+            .name("admin".into())
+            .spawn(move || accept_all(&socket, &state, &stopped))?;
+        Ok(Admin { address, stop, wake, thread: Some(thread) })
+    }
+
+    /// Where it listens, with the port that was chosen.
+    pub fn address(&self) -> &AdminAddress {
+        &self.address
+    }
+}
+
+impl Drop for Admin {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Release);
+        let woken = self.wake.ring();
+        let thread = self.thread.take();
+        if woken && let Some(thread) = thread {
+            // A panic there has been printed already.
+            let _ = thread.join();
+        }
+        self.address.remove_socket();
+    }
+}
+
+fn accept_all(socket: &Socket, state: &Arc<AdminState>, stop: &AtomicBool) {
+    let open = Arc::new(AtomicUsize::new(0));
+    loop {
+        let peer = socket.accept();
+        if stop.load(Ordering::Acquire) {
+            return;
+        }
+        let Ok(peer) = peer else {
+            thread::sleep(ACCEPT_PAUSE);
+            continue;
+        };
+        if open.fetch_add(1, Ordering::AcqRel) >= CONNECTIONS_MAX {
+            open.fetch_sub(1, Ordering::AcqRel);
+            continue;
+        }
+        let (state, slot) = (Arc::clone(state), Slot(Arc::clone(&open)));
+        let served = thread::Builder::new().name("admin-connection".into()).spawn(move || {
+            let _slot = slot;
+            connection::serve(peer, &state);
+        });
+        // Without a thread the closure, and with it connection and slot, has been dropped.
+        drop(served);
+    }
+}
+
+/// One of the connections that may be open; given back when dropped, also by a panic.
+struct Slot(Arc<AtomicUsize>);
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+#[cfg(test)]
+mod tests;

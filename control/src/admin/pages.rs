@@ -1,0 +1,105 @@
+//! The pages of the admin server and what fills them.
+//!
+//! A page is a path, a media type and a closure's text; the closures run on the connection's own
+//! thread and may take as long as they like within reason (a page is not a request of the data
+//! path). `/livez` and `/readyz` have a status of their own.
+
+/// What a page says, appended to the string it is given.
+pub struct Content(Box<dyn Fn(&mut String) + Send + Sync>);
+
+impl Content {
+    /// A page made anew at each request.
+    pub fn new(write: impl Fn(&mut String) + Send + Sync + 'static) -> Content {
+        Content(Box::new(write))
+    }
+
+    fn text(&self) -> String {
+        let mut text = String::new();
+        (self.0)(&mut text);
+        text
+    }
+}
+
+/// Whether new traffic is welcome.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Readiness {
+    /// Shards accept.
+    Ready,
+    /// Shards are not up yet.
+    Starting,
+    /// On the way out: balancers should look elsewhere.
+    Draining,
+}
+
+/// Everything that the server can tell.
+pub struct AdminState {
+    /// Asked by `/readyz`.
+    pub readiness: Box<dyn Fn() -> Readiness + Send + Sync>,
+    /// `/metrics`, Prometheus text.
+    pub metrics: Content,
+    /// `/version`, JSON.
+    pub version: Content,
+    /// `/config`, YAML-like text: every setting, its value and source.
+    pub config: Content,
+    /// `/connections`, JSON.
+    pub connections: Content,
+}
+
+/// An answer.
+pub(super) struct Page {
+    pub(super) status: u16,
+    pub(super) media_type: &'static str,
+    pub(super) text: String,
+}
+
+const TEXT: &str = "text/plain; charset=utf-8";
+const JSON: &str = "application/json";
+const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// Every page by its path; `/` lists them.
+const PAGES: &[(&str, fn(&AdminState) -> Page)] = &[
+    ("/livez", |_| page(200, TEXT, "alive\n".into())),
+    ("/readyz", |state| readyz((state.readiness)())),
+    ("/metrics", |state| page(200, PROMETHEUS, state.metrics.text())),
+    ("/version", |state| page(200, JSON, state.version.text())),
+    ("/config", |state| page(200, TEXT, state.config.text())),
+    ("/connections", |state| page(200, JSON, state.connections.text())),
+];
+
+/// The answer to a request.
+pub(super) fn answer(state: &AdminState, method: &[u8], path: &[u8]) -> Page {
+    if path == b"/" && (method == b"GET" || method == b"HEAD") {
+        let list: String = PAGES.iter().map(|(path, _)| format!("{path}\n")).collect();
+        return page(200, TEXT, list);
+    }
+    let Some((_, make)) = PAGES.iter().find(|(known, _)| known.as_bytes() == path) else {
+        return page(404, TEXT, "no such page; / lists them\n".into());
+    };
+    if method != b"GET" && method != b"HEAD" {
+        return page(405, TEXT, "pages are read-only: GET or HEAD\n".into());
+    }
+    make(state)
+}
+
+fn page(status: u16, media_type: &'static str, text: String) -> Page {
+    Page { status, media_type, text }
+}
+
+fn readyz(readiness: Readiness) -> Page {
+    match readiness {
+        Readiness::Ready => page(200, TEXT, "ready\n".into()),
+        Readiness::Starting => page(503, TEXT, "starting\n".into()),
+        Readiness::Draining => page(503, TEXT, "draining\n".into()),
+    }
+}
+
+/// The reason phrase of a status that this server sends.
+pub(super) fn reason(status: u16) -> &'static [u8] {
+    match status {
+        200 => b"OK",
+        404 => b"Not Found",
+        405 => b"Method Not Allowed",
+        503 => b"Service Unavailable",
+        _ => b"",
+    }
+}
