@@ -34,6 +34,7 @@ pub(super) fn serve(mut peer: Peer, state: &AdminState) {
 struct Connection {
     wire: AnyWire,
     out: Vec<u8>,
+    #[expect(clippy::vec_box, reason = "the wire's free list takes and gives boxes")]
     heads: Vec<Box<Head>>,
 }
 

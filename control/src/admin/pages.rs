@@ -56,23 +56,25 @@ const TEXT: &str = "text/plain; charset=utf-8";
 const JSON: &str = "application/json";
 const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
 
+struct Entry(&'static str, fn(&AdminState) -> Page);
+
 /// Every page by its path; `/` lists them.
-const PAGES: &[(&str, fn(&AdminState) -> Page)] = &[
-    ("/livez", |_| page(200, TEXT, "alive\n".into())),
-    ("/readyz", |state| readyz((state.readiness)())),
-    ("/metrics", |state| page(200, PROMETHEUS, state.metrics.text())),
-    ("/version", |state| page(200, JSON, state.version.text())),
-    ("/config", |state| page(200, TEXT, state.config.text())),
-    ("/connections", |state| page(200, JSON, state.connections.text())),
+const PAGES: &[Entry] = &[
+    Entry("/livez", |_| page(200, TEXT, "alive\n".into())),
+    Entry("/readyz", |state| readyz((state.readiness)())),
+    Entry("/metrics", |state| page(200, PROMETHEUS, state.metrics.text())),
+    Entry("/version", |state| page(200, JSON, state.version.text())),
+    Entry("/config", |state| page(200, TEXT, state.config.text())),
+    Entry("/connections", |state| page(200, JSON, state.connections.text())),
 ];
 
 /// The answer to a request.
 pub(super) fn answer(state: &AdminState, method: &[u8], path: &[u8]) -> Page {
     if path == b"/" && (method == b"GET" || method == b"HEAD") {
-        let list: String = PAGES.iter().map(|(path, _)| format!("{path}\n")).collect();
+        let list: String = PAGES.iter().map(|Entry(path, _)| format!("{path}\n")).collect();
         return page(200, TEXT, list);
     }
-    let Some((_, make)) = PAGES.iter().find(|(known, _)| known.as_bytes() == path) else {
+    let Some(Entry(_, make)) = PAGES.iter().find(|Entry(known, _)| known.as_bytes() == path) else {
         return page(404, TEXT, "no such page; / lists them\n".into());
     };
     if method != b"GET" && method != b"HEAD" {
