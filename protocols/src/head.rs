@@ -495,6 +495,10 @@ impl Head {
         self.version = version;
     }
 
+    pub(crate) fn load_target(&mut self, target: Span) {
+        self.point_target(target);
+    }
+
     pub(crate) fn load_authority(&mut self, authority: Span) {
         self.point_authority(authority);
     }
