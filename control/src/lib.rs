@@ -1,1 +1,28 @@
-//! Placeholder for the first build.
+//! How configuration arrives: read, checked, compiled to a snapshot, handed to the shards.
+//!
+//! `sources → Config (as typed, with places) → compile → Snapshot → publish → adopt → retire`.
+//! Everything slow or fallible happens on the way to the snapshot, on plain threads; shards only
+//! swap a pointer. A configuration either takes whole or changes nothing, and all its faults are
+//! reported at once, in file order, with file, line and column.
+//!
+//! Not here: sockets that carry requests, and anything that happens per request.
+
+#![forbid(unsafe_code)]
+
+pub mod admin;
+mod compile;
+mod config;
+mod decode;
+mod error;
+mod publish;
+pub mod settings;
+mod snapshot;
+mod source;
+mod tree;
+
+pub use config::fuzz_config;
+pub use error::ConfigError;
+pub use publish::{Acknowledge, Publisher, Subscriber};
+pub use settings::{Applies, Kind, REGISTRY, Setting, Settings, Source, Unit};
+pub use snapshot::{ListenerPlan, RoutePlan, Snapshot};
+pub use source::{Sources, load, reload};

@@ -1,0 +1,112 @@
+//! Where configuration comes from: one file, the environment, the command line.
+//!
+//! [`load`] is a start, [`reload`] is everything after it. Both read all sources again, so a
+//! reload means exactly what a restart would, except where it says that only a restart can.
+
+mod file;
+
+use std::path::PathBuf;
+
+use crate::compile::{Resolve, compile};
+use crate::config::Config;
+use crate::error::ConfigError;
+use crate::settings::REGISTRY;
+use crate::snapshot::Snapshot;
+
+/// Everything that was given to the process.
+#[derive(Clone, Debug, Default)]
+pub struct Sources {
+    /// The configuration file.
+    pub file: Option<PathBuf>,
+    /// The environment; only `RINGWAY_*` is looked at.
+    pub env: Vec<(String, String)>,
+    /// Settings as flags: name without dashes, value. Later ones win.
+    pub flags: Vec<(String, String)>,
+    /// `--listen`, each an address or several with commas; else `RINGWAY_LISTEN`.
+    pub listen: Vec<String>,
+    /// `--upstream`, each an address or several with commas; else `RINGWAY_UPSTREAM`.
+    pub upstream: Vec<String>,
+}
+
+/// Reads all sources and compiles them to the first snapshot. Blocks on the file and on DNS.
+/// All faults come back at once: those of flags first, then those of the file in its order.
+pub fn load(sources: &Sources) -> Result<Snapshot, Vec<ConfigError>> {
+    let (config, mut errors) = read(sources)?;
+    let mut resolve = Resolve::system();
+    let compiled = compile(&config, &mut resolve, &mut errors);
+    ConfigError::sort(&mut errors);
+    match compiled {
+        Some(snapshot) if errors.is_empty() => Ok(snapshot),
+        _ => Err(errors),
+    }
+}
+
+/// Reads all sources again and compiles the next generation. On any fault, and when something
+/// changed that needs a restart, nothing is different from before; each such change is named.
+/// An equal `hash` means that nothing changed.
+pub fn reload(current: &Snapshot, sources: &Sources) -> Result<Snapshot, Vec<ConfigError>> {
+    let mut next = load(sources)?;
+    let errors = restarts(current, &next, sources);
+    if !errors.is_empty() {
+        return Err(errors);
+    }
+    next.generation = current.generation + 1;
+    Ok(next)
+}
+
+fn read(sources: &Sources) -> Result<(Config, Vec<ConfigError>), Vec<ConfigError>> {
+    let mut errors = Vec::new();
+    let mut config = match &sources.file {
+        Some(path) => match file::read(path) {
+            Ok(text) => Config::parse(&path.display().to_string(), &text, &mut errors),
+            Err(error) => return Err(vec![error]),
+        },
+        None => Config::default(),
+    };
+    config.settings.lay_variables(&sources.env, &mut errors, &mut config.warnings);
+    config.settings.lay_flags(&sources.flags, &mut errors);
+    config.check_settings(&mut errors);
+    let listen = addresses(&sources.listen, &sources.env, "RINGWAY_LISTEN");
+    let upstream = addresses(&sources.upstream, &sources.env, "RINGWAY_UPSTREAM");
+    config.lay_addresses(listen, upstream, &mut errors);
+    Ok((config, errors))
+}
+
+/// Comma-separated addresses of the flags, else of the variable.
+fn addresses(flags: &[String], env: &[(String, String)], variable: &str) -> Vec<String> {
+    let from_env = || env.iter().rfind(|(name, _)| name == variable).map(|(_, text)| text.clone());
+    let given = if flags.is_empty() { from_env().into_iter().collect() } else { flags.to_vec() };
+    let parts = given.iter().flat_map(|list| list.split(','));
+    parts.map(|part| part.trim().to_owned()).filter(|part| !part.is_empty()).collect()
+}
+
+fn restarts(current: &Snapshot, next: &Snapshot, sources: &Sources) -> Vec<ConfigError> {
+    let file = sources.file.as_ref().map_or("flags".to_owned(), |path| path.display().to_string());
+    let changed = |what: String| {
+        ConfigError::new(file.clone(), format!("{what}: this needs a restart, nothing was changed"))
+    };
+    let settings = current.settings.restarts(&next.settings);
+    let settings = settings.into_iter().map(|(index, old, new)| {
+        let mut error =
+            changed(format!("setting {} changes from {old} to {new}", REGISTRY[index].name));
+        error.file = match next.settings.source_at(index) {
+            crate::Source::Default => file.clone(),
+            source => source.to_string(),
+        };
+        error
+    });
+    let places = |snapshot: &Snapshot| {
+        let place = |plan: &crate::ListenerPlan| format!("{} at {}", plan.name, plan.address);
+        snapshot.listeners.iter().map(place).collect::<Vec<_>>()
+    };
+    let (old, new) = (places(current), places(next));
+    let gone = old.iter().filter(|place| !new.contains(place));
+    let added = new.iter().filter(|place| !old.contains(place));
+    settings
+        .chain(gone.map(|place| changed(format!("listener {place} is gone"))))
+        .chain(added.map(|place| changed(format!("listener {place} is new"))))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests;
