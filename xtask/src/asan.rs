@@ -21,7 +21,7 @@ const RUNS: &[&[&str]] = &[
     &["-p", "engine", "--all-features", "--lib", "--tests"],
     &["-p", "protocols", "-p", "router", "-p", "observe", "--lib"],
     &["-p", "gateway", "--lib", "--tests"],
-    &["-p", "cli", "--test", "e2e"],
+    &["-p", "cli", "--test", "e2e*"],
 ];
 
 /// Runs every line of the table.

@@ -11,7 +11,7 @@ use anyhow::{bail, ensure};
 use crate::tally::Tally;
 use crate::tools::{self, Tool};
 use crate::workspace::Workspace;
-use crate::{asan, fuzz, interop, run, test, tidy};
+use crate::{asan, fuzz, interop, release, run, test, tidy};
 
 struct Step {
     name: &'static str,
@@ -120,12 +120,7 @@ fn doc(workspace: &Workspace) -> anyhow::Result<Tally> {
 
 /// The Lua scripts under wrk against the release binary.
 fn scripts(workspace: &Workspace) -> anyhow::Result<Tally> {
-    let build = run::cargo(workspace, &["build", "--release", "-p", "cli", "-p", "bench"]);
-    ensure!(run::succeeds(build)?, "the release binaries do not build");
-    let mut command = run::command(workspace, "bash", &["scripts/check.sh"]);
-    command.env("RINGWAY_BIN", workspace.target().join("release/ringway"));
-    command.env("RINGWAY_BENCH_BIN", workspace.target().join("release/ringway-bench"));
-    Ok(Tally::step(run::succeeds(command)?))
+    Ok(Tally::step(run::succeeds(release::script(workspace, "scripts/check.sh")?)?))
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ mod fuzz;
 mod interop;
 mod mutants;
 mod python;
+mod release;
 mod run;
 mod soak;
 mod tally;

@@ -11,7 +11,7 @@ use anyhow::ensure;
 
 use crate::tally::Tally;
 use crate::workspace::Workspace;
-use crate::{fuzz, interop, mutants, run, tools};
+use crate::{fuzz, interop, mutants, release, run, tools};
 
 struct Step {
     name: &'static str,
@@ -27,7 +27,8 @@ struct Outcome {
 
 const STEPS: &[Step] = &[
     Step { name: "simulator", what: "10 000 seeds, release build", run: simulator },
-    Step { name: "limits", what: "memory, slow readers, drippers", run: limits },
+    Step { name: "memory", what: "Private memory per idle connection", run: memory },
+    Step { name: "slow", what: "What slow clients cost the others", run: slow },
     Step { name: "peers", what: "interop with load runs of 10 s", run: peers },
     Step { name: "versus", what: "CPU per request beside nginx and HAProxy", run: versus },
     Step { name: "mutants", what: "planted faults", run: planted },
@@ -126,21 +127,22 @@ fn simulator(workspace: &Workspace) -> anyhow::Result<Outcome> {
     tests_with_figures(command)
 }
 
-fn limits(workspace: &Workspace) -> anyhow::Result<Outcome> {
-    let args = [
-        "test",
-        "--release",
-        "-p",
-        "cli",
-        "--features",
-        "soak",
-        "--test",
-        "soak",
-        "--",
-        "--nocapture",
-        "--test-threads=1",
-    ];
-    tests_with_figures(run::cargo(workspace, &args))
+fn memory(workspace: &Workspace) -> anyhow::Result<Outcome> {
+    script(workspace, "scripts/memory.sh")
+}
+
+fn slow(workspace: &Workspace) -> anyhow::Result<Outcome> {
+    script(workspace, "scripts/slow.sh")
+}
+
+fn versus(workspace: &Workspace) -> anyhow::Result<Outcome> {
+    script(workspace, "scripts/versus.sh")
+}
+
+/// A measuring script with the release binaries; its output is the figures.
+fn script(workspace: &Workspace, path: &str) -> anyhow::Result<Outcome> {
+    let captured = run::captured(release::script(workspace, path)?)?;
+    Ok(Outcome { tally: Tally::step(captured.succeeded), figures: captured.text })
 }
 
 /// Runs tests that print their figures; the harness's own progress lines are not figures.
@@ -155,16 +157,6 @@ fn tests_with_figures(command: Command) -> anyhow::Result<Outcome> {
         figures.push('\n');
     }
     Ok(Outcome { tally: tally.settled(captured.succeeded), figures })
-}
-
-fn versus(workspace: &Workspace) -> anyhow::Result<Outcome> {
-    let build = run::cargo(workspace, &["build", "--release", "-p", "cli", "-p", "bench"]);
-    ensure!(run::succeeds(build)?, "the release binaries do not build");
-    let mut command = run::command(workspace, "bash", &["scripts/versus.sh"]);
-    command.env("RINGWAY_BIN", workspace.target().join("release/ringway"));
-    command.env("RINGWAY_BENCH_BIN", workspace.target().join("release/ringway-bench"));
-    let captured = run::captured(command)?;
-    Ok(Outcome { tally: Tally::step(captured.succeeded), figures: captured.text })
 }
 
 fn peers(workspace: &Workspace) -> anyhow::Result<Outcome> {

@@ -1,0 +1,177 @@
+//! The command line as an interface: exit codes, what goes to which stream, and the hints.
+#![forbid(unsafe_code)]
+
+mod support;
+
+use std::net::TcpListener;
+use std::process::{Command, Output};
+
+use support::Folder;
+
+fn ringway(words: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ringway"));
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("RINGWAY_") {
+            command.env_remove(name);
+        }
+    }
+    command.args(words).output().expect("the binary starts")
+}
+
+struct Said {
+    code: Option<i32>,
+    out: String,
+    err: String,
+}
+
+fn said(words: &[&str]) -> Said {
+    let output = ringway(words);
+    Said {
+        code: output.status.code(),
+        out: String::from_utf8_lossy(&output.stdout).into_owned(),
+        err: String::from_utf8_lossy(&output.stderr).into_owned(),
+    }
+}
+
+const GOOD: &str = "\
+version: 1
+listeners:
+  - {name: edge, address: '127.0.0.1:0', protocols: [http1]}
+clusters:
+  users: {endpoints: ['127.0.0.1:9001'], protocol: http1}
+routes:
+  - {id: users, match: {path: /users/*}, cluster: users}
+settings: {shards: 3}
+";
+
+#[test]
+fn help_is_data_and_lists_every_command() {
+    let said = said(&["--help"]);
+    assert_eq!((said.code, said.err.as_str()), (Some(0), ""));
+    for command in ["run", "check", "demo", "doctor", "mock", "conns", "reload", "stop", "version"]
+    {
+        assert!(said.out.contains(command), "{command} in {}", said.out);
+    }
+    assert!(said.out.contains("Exit codes:"));
+}
+
+#[test]
+fn usage_errors_exit_with_2_and_a_hint() {
+    for (words, hint) in [
+        (&["chekc"][..], "check"),
+        (&["run", "--shard", "2"], "--shards"),
+        (&["run", "--lisen", "127.0.0.1:0"], "--listen"),
+        (&["run"], "--config"),
+        (&["-d"], "systemd"),
+        (&["-s"], "reload"),
+        (&["mock", "--delay", "fast"], "5ms"),
+        (&["conns", "--admin", "8.8.8.8:1"], "loopback"),
+    ] {
+        let said = said(words);
+        assert_eq!(said.code, Some(2), "{words:?}: {}", said.err);
+        assert!(said.err.contains(hint), "{words:?}: {}", said.err);
+        assert_eq!(said.out, "", "{words:?}");
+    }
+}
+
+#[test]
+fn versions() {
+    let short = said(&["-v"]);
+    assert!(short.code == Some(0) && short.out.starts_with("ringway 0."), "{}", short.out);
+    let long = said(&["-V"]);
+    assert!(long.out.contains("kernel: ") && long.out.contains("http/1.1"), "{}", long.out);
+    assert_eq!(said(&["version"]).out, short.out);
+}
+
+#[test]
+fn check_accepts_and_dumps() {
+    let folder = Folder::new();
+    let file = folder.write("r.yaml", GOOD).display().to_string();
+    let quiet = said(&["check", "-c", &file]);
+    assert_eq!((quiet.code, quiet.out.as_str()), (Some(0), ""), "{}", quiet.err);
+    assert!(quiet.err.contains("1 listeners, 1 routes, 1 clusters"), "{}", quiet.err);
+    assert_eq!(said(&["-t", "-c", &file]).code, Some(0));
+    let dump = said(&["-T", "-c", &file]).out;
+    for row in
+        ["listener edge 127.0.0.1:0", "route users -> users", "cluster users: 127.0.0.1:9001"]
+    {
+        assert!(dump.contains(row), "{row} in {dump}");
+    }
+}
+
+#[test]
+fn check_reports_every_fault_with_its_place() {
+    let folder = Folder::new();
+    let bad = GOOD.replace("protocols", "protcols").replace("cluster: users}", "cluster: usres}");
+    let file = folder.write("bad.yaml", bad).display().to_string();
+    for words in [&["check", "-c", &file][..], &["-t", "-c", &file], &["run", "-c", &file]] {
+        let said = said(words);
+        assert_eq!(said.code, Some(1), "{words:?}: {}", said.err);
+        assert!(said.err.contains(&format!("{file}:3:")), "{}", said.err);
+        assert!(said.err.contains("did you mean `protocols`?"), "{}", said.err);
+        assert!(said.err.contains(&format!("{file}:7:")), "{}", said.err);
+        assert!(said.err.contains("2 errors"), "{}", said.err);
+    }
+}
+
+#[test]
+fn a_missing_file_is_refused() {
+    let said = said(&["check", "-c", "/nonexistent/ringway.yaml"]);
+    assert_eq!(said.code, Some(1));
+    assert!(said.err.contains("/nonexistent/ringway.yaml"), "{}", said.err);
+}
+
+#[test]
+fn print_effective_shows_value_and_source() {
+    let folder = Folder::new();
+    let file = folder.write("r.yaml", GOOD).display().to_string();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ringway"));
+    command.args(["run", "-c", &file, "--print-effective", "--idle-timeout", "7s"]);
+    let output = command.env("RINGWAY_BACKLOG", "77").output().expect("the binary starts");
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let row = |name: &str| {
+        let is_it = |line: &&str| line.split(' ').next() == Some(name);
+        text.lines().find(is_it).unwrap_or_default().to_owned()
+    };
+    assert!(row("shards").contains("3") && row("shards").contains("r.yaml:8:"), "{text}");
+    assert!(row("backlog").contains("77") && row("backlog").contains("env RINGWAY_BACKLOG"));
+    assert!(row("idle-timeout").contains("7s"), "{text}");
+    assert!(row("idle-timeout").contains("flag --idle-timeout"), "{text}");
+    assert!(row("max-conns").contains("default"), "{text}");
+    assert_eq!(said(&["run", "--print-effective"]).code, Some(0), "without anything to serve");
+}
+
+#[test]
+fn a_bad_setting_names_its_flag() {
+    let said = said(&["run", "--upstream", "127.0.0.1:1", "--shards", "many"]);
+    assert_eq!(said.code, Some(1), "{}", said.err);
+    assert!(said.err.contains("flag --shards"), "{}", said.err);
+}
+
+#[test]
+fn a_busy_port_exits_with_4() {
+    let busy = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = busy.local_addr().unwrap().to_string();
+    let run = ["run", "--upstream", "127.0.0.1:1", "--admin", "off", "--shards", "1"];
+    let taken = said(&[&run[..], &["--listen", &address]].concat());
+    assert_eq!(taken.code, Some(4), "{}", taken.err);
+    assert!(taken.err.contains(&address), "{}", taken.err);
+    let admin = ["--listen", "127.0.0.1:0", "--upstream", "127.0.0.1:1", "--admin", &address];
+    let taken = said(&[&["run", "--shards", "1"], &admin[..]].concat());
+    assert_eq!(taken.code, Some(4), "{}", taken.err);
+    assert_eq!(said(&["mock", "--listen", &address]).code, Some(4));
+}
+
+#[test]
+fn signals_need_a_running_ringway() {
+    let folder = Folder::new();
+    let socket = folder.file("none.sock").display().to_string();
+    for command in ["reload", "stop", "quit", "reopen", "conns"] {
+        let said = said(&[command, "--admin", &socket]);
+        assert_eq!(said.code, Some(1), "{command}: {}", said.err);
+        assert!(said.err.contains("is it running?"), "{}", said.err);
+    }
+    let file = folder.write("pid", "not a number").display().to_string();
+    assert_eq!(said(&["-s", "stop", "--pid-file", &file]).code, Some(1));
+}

@@ -1,0 +1,180 @@
+//! The real binary, started on port 0 with its admin socket and access log in a folder of its own.
+//!
+//! Dropping it kills the process. What it prints on standard error is kept and shown when a test
+//! fails.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::SocketAddr;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use std::{fs, thread};
+
+use super::{Client, Folder, until};
+
+/// What a gateway is started with.
+pub struct Setup {
+    args: Vec<String>,
+}
+
+impl Setup {
+    /// One upstream, one shard, everything else by default.
+    pub fn upstream(address: SocketAddr) -> Self {
+        let args = ["--listen", "127.0.0.1:0", "--upstream", &address.to_string()];
+        Self { args: args.map(str::to_owned).to_vec() }
+    }
+
+    /// A configuration file.
+    pub fn config(path: &Path) -> Self {
+        Self { args: vec!["--config".to_owned(), path.display().to_string()] }
+    }
+
+    /// A flag and its value.
+    pub fn flag(mut self, name: &str, value: &str) -> Self {
+        self.args.extend([name.to_owned(), value.to_owned()]);
+        self
+    }
+
+    pub fn start(self) -> Gateway {
+        Gateway::start(self)
+    }
+}
+
+/// A running gateway.
+pub struct Gateway {
+    /// Where it listens for traffic.
+    pub address: SocketAddr,
+    child: Child,
+    folder: Folder,
+    said: Arc<Mutex<Vec<String>>>,
+}
+
+/// How it ended.
+#[derive(Debug, Eq, PartialEq)]
+pub struct Exit(pub Option<i32>);
+
+impl Gateway {
+    fn start(setup: Setup) -> Self {
+        let folder = Folder::new();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ringway"));
+        command.arg("run").args(&setup.args);
+        if !setup.args.iter().any(|arg| arg == "--shards") {
+            command.args(["--shards", "1"]);
+        }
+        command.arg("--admin").arg(folder.file("admin.sock"));
+        command.arg("--access-log").arg(folder.file("access.log"));
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("the binary starts");
+        let stderr = child.stderr.take().expect("standard error is piped");
+        let said = Arc::new(Mutex::new(Vec::new()));
+        let lines = follow(stderr, Arc::clone(&said));
+        let address = first_address(&lines, &said);
+        Self { address, child, folder, said }
+    }
+
+    pub fn client(&self) -> Client {
+        Client::connect(self.address)
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// What it has printed on standard error so far.
+    pub fn said(&self) -> Vec<String> {
+        self.said.lock().expect("the reader of standard error lives").clone()
+    }
+
+    /// Sends a signal by its name, such as `TERM`.
+    pub fn signal(&self, name: &str) {
+        let line = format!("kill -{name} {}", self.pid());
+        let status = Command::new("sh").args(["-c", &line]).status().expect("sh runs");
+        assert!(status.success(), "{line}");
+    }
+
+    /// Waits for its end.
+    pub fn wait(&mut self) -> Exit {
+        Exit(self.child.wait().expect("the process can be waited for").code())
+    }
+
+    pub fn has_ended(&mut self) -> bool {
+        self.child.try_wait().expect("the process can be looked at").is_some()
+    }
+
+    /// An admin page's status and body.
+    pub fn admin(&self, path: &str) -> (u16, String) {
+        let socket = self.folder.file("admin.sock");
+        let mut stream = UnixStream::connect(socket).expect("the admin socket accepts");
+        stream.set_read_timeout(Some(Duration::from_secs(60))).expect("a read limit");
+        let request = format!("GET {path} HTTP/1.1\r\nHost: admin\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).expect("the admin socket reads");
+        let mut reply = String::new();
+        stream.read_to_string(&mut reply).expect("the admin socket answers");
+        let status = reply.split(' ').nth(1).and_then(|code| code.parse().ok());
+        let body = reply.split_once("\r\n\r\n").map(|(_, body)| body.to_owned());
+        (status.expect("a status line"), body.expect("a complete head"))
+    }
+
+    /// The sum of a metric over its labels; absent counts as 0.
+    pub fn metric(&self, name: &str) -> f64 {
+        let (_, page) = self.admin("/metrics");
+        let is_it =
+            |line: &&str| line.strip_prefix(name).is_some_and(|rest| rest.starts_with([' ', '{']));
+        let values = page.lines().filter(is_it).filter_map(|line| line.rsplit(' ').next());
+        values.filter_map(|value| value.parse::<f64>().ok()).sum()
+    }
+
+    /// The access log once it holds at least `count` lines.
+    pub fn log(&self, count: usize) -> Vec<serde_json::Value> {
+        let path = self.folder.file("access.log");
+        let read = || fs::read_to_string(&path).unwrap_or_default();
+        until("the access log has its lines", || read().lines().count() >= count);
+        let lines = read();
+        lines.lines().map(|line| serde_json::from_str(line).expect("a JSON line")).collect()
+    }
+
+    /// Waits until the last client connection is gone and every operation's buffer is back.
+    pub fn until_idle(&self) {
+        until("no request is active", || self.metric("http_server_active_requests") == 0.0);
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if thread::panicking() {
+            eprintln!("--- the gateway said:\n{}", self.said().join("\n"));
+        }
+    }
+}
+
+/// Keeps every line and passes it on while somebody listens.
+fn follow(stream: impl Read + Send + 'static, said: Arc<Mutex<Vec<String>>>) -> Receiver<String> {
+    let (sender, lines) = sync_channel(1024);
+    thread::spawn(move || {
+        for line in BufReader::new(stream).lines().map_while(Result::ok) {
+            said.lock().expect("no holder panics").push(line.clone());
+            let _ = sender.try_send(line);
+        }
+    });
+    lines
+}
+
+/// Reads up to the ready line; gives the address of the first listener.
+fn first_address(lines: &Receiver<String>, said: &Mutex<Vec<String>>) -> SocketAddr {
+    let mut address = None;
+    for line in lines {
+        if let Some(rest) = line.strip_prefix("ringway: listening on ") {
+            let text = rest.split(' ').next().unwrap_or_default();
+            address = address.or_else(|| text.parse().ok());
+        }
+        if line.starts_with("ringway: ready") {
+            break;
+        }
+    }
+    address.unwrap_or_else(|| panic!("no ready line: {:?}", said.lock()))
+}
