@@ -1,2 +1,42 @@
-//! Placeholder for the first build.
-fn main() {}
+//! The `ringway` binary: what the operator types.
+//!
+//! Read `command.rs` for the commands and `args.rs` for how they are typed. One file a command;
+//! `serve.rs` starts a whole gateway in this process, for `run` and `demo`. Errors go to standard
+//! error, data to standard output, and [`failure::Failure`] holds the exit codes.
+#![forbid(unsafe_code)]
+
+mod args;
+mod check;
+mod client;
+mod command;
+mod conns;
+mod demo;
+mod doctor;
+mod failure;
+mod mock;
+mod output;
+mod run;
+mod serve;
+mod signal;
+mod stall;
+mod status;
+mod version;
+
+use std::process::ExitCode;
+
+/// glibc's allocator returns memory late and fragments under many small, long-lived pieces; the
+/// data path allocates rarely, but control and exporters do not.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    let typed = std::env::args_os().collect();
+    let done = args::parse(typed).and_then(|(command, matches)| (command.run)(&matches));
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            failure.print();
+            failure.exit_code()
+        }
+    }
+}

@@ -1,0 +1,16 @@
+//! Data for standard output, where a reader that went away is not an error.
+
+use std::io::{self, ErrorKind, Write};
+
+use crate::failure::Failure;
+
+/// Prints `text`; a closed pipe (`ringway conns | head`) ends the output quietly.
+pub(crate) fn print(text: &str) -> Result<(), Failure> {
+    let mut stdout = io::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            Err(Failure::Refused(format!("cannot write to standard output: {error}")))
+        }
+        _ => Ok(()),
+    }
+}

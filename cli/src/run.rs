@@ -1,0 +1,253 @@
+//! `ringway run`: the gateway until a signal ends it.
+//!
+//! The main thread is the control thread: it starts the service and then only waits for signals.
+//! TERM and INT drain up to `drain-timeout`, a second one cuts; QUIT drains without a deadline;
+//! HUP reloads; USR1 reopens the logs. Exit 0 after a clean drain, 6 when connections were cut.
+
+use std::path::PathBuf;
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use clap::{Arg, ArgAction, ArgMatches};
+use control::Sources;
+use observe::Level;
+use sd_notify::NotifyState;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1};
+use signal_hook::iterator::Signals;
+
+use crate::args;
+use crate::check;
+use crate::command::Command;
+use crate::failure::Failure;
+use crate::output;
+use crate::serve::Service;
+
+pub(crate) const COMMAND: Command =
+    Command { name: "run", about: "Run the gateway (the default)", define, run };
+
+/// How long the main thread sleeps between looks at the shards; while draining it looks often.
+const LOOK: Duration = Duration::from_millis(500);
+const LOOK_DRAINING: Duration = Duration::from_millis(10);
+
+fn define(command: clap::Command) -> clap::Command {
+    let print_effective = Arg::new("print-effective")
+        .long("print-effective")
+        .action(ArgAction::SetTrue)
+        .help("Print every setting with its value and source, and exit");
+    let pid_file = Arg::new("pid-file")
+        .long("pid-file")
+        .value_name("PATH")
+        .value_parser(clap::value_parser!(PathBuf))
+        .help("Write the process id to this file while running");
+    let quiet = Arg::new("quiet")
+        .long("quiet")
+        .short('q')
+        .action(ArgAction::SetTrue)
+        .help("Print no start lines");
+    args::with_source_flags(command.arg(print_effective).arg(pid_file).arg(quiet))
+}
+
+fn run(matches: &ArgMatches) -> Result<(), Failure> {
+    let sources = args::sources(matches);
+    if matches.get_flag("print-effective") {
+        return print_effective(&sources);
+    }
+    // Before anything else, so that a signal during start neither kills nor is lost.
+    let signals = signals()?;
+    let snapshot = check::load(&sources)?;
+    let service = Service::start(snapshot)?;
+    let pid_file = PidFile::write(matches.get_one::<PathBuf>("pid-file"))?;
+    if !matches.get_flag("quiet") {
+        for line in service.start_lines() {
+            eprintln!("ringway: {line}");
+        }
+    }
+    notify(&[NotifyState::Ready]);
+    let done = Control { service, sources, stage: Stage::Running }.run(&signals);
+    drop(pid_file);
+    done
+}
+
+fn print_effective(sources: &Sources) -> Result<(), Failure> {
+    // Settings have values also where there is nothing to serve yet.
+    let nothing = sources.file.is_none() && sources.upstream.is_empty();
+    let upstream = if nothing { vec!["127.0.0.1:1".into()] } else { sources.upstream.clone() };
+    let sources = Sources { upstream, ..sources.clone() };
+    output::print(&check::load(&sources)?.settings.print_effective())
+}
+
+/// Signals, received by a thread of their own so that the main thread can also wait for time.
+pub(crate) fn signals() -> Result<Receiver<i32>, Failure> {
+    let internal = |error: std::io::Error| Failure::Internal(format!("signals: {error}"));
+    let wanted = [SIGTERM, SIGINT, SIGQUIT, SIGHUP, SIGUSR1];
+    let mut signals = Signals::new(wanted).map_err(internal)?;
+    let (sender, receiver) = sync_channel(64);
+    let forward = move || {
+        for signal in signals.forever() {
+            if sender.send(signal).is_err() {
+                return;
+            }
+        }
+    };
+    thread::Builder::new().name("signals".into()).spawn(forward).map_err(internal)?;
+    Ok(receiver)
+}
+
+/// How far the way out has gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    Running,
+    /// Not ready any more, but still accepting until the grace is over.
+    Grace {
+        until: Instant,
+    },
+    /// Draining, without a deadline.
+    Quitting,
+    /// Draining up to the deadline.
+    Draining,
+    /// Cut.
+    Stopping,
+}
+
+struct Control {
+    service: Service,
+    sources: Sources,
+    stage: Stage,
+}
+
+impl Control {
+    fn run(mut self, signals: &Receiver<i32>) -> Result<(), Failure> {
+        while !self.service.is_finished() {
+            let look = if self.stage == Stage::Running { LOOK } else { LOOK_DRAINING };
+            if let Ok(signal) = signals.recv_timeout(look) {
+                self.handle(signal);
+            }
+            self.end_grace(Instant::now());
+            self.service.tidy();
+        }
+        let stage = self.stage;
+        let cut = self.service.join();
+        if stage == Stage::Running {
+            return Err(Failure::Internal("every shard ended by itself".into()));
+        }
+        if cut > 0 {
+            return Err(Failure::Cut(format!("{cut} connections were cut")));
+        }
+        Ok(())
+    }
+
+    fn handle(&mut self, signal: i32) {
+        match signal {
+            SIGHUP => self.reload(),
+            SIGUSR1 => self.reopen_logs(),
+            SIGQUIT => self.quit(),
+            _ => self.terminate(Instant::now()),
+        }
+    }
+
+    fn terminate(&mut self, now: Instant) {
+        let settings = &self.service.snapshot().settings;
+        let grace = settings.drain_grace();
+        match self.stage {
+            Stage::Running if !grace.is_zero() => {
+                self.say("not ready any more; accepting until the grace is over");
+                notify(&[NotifyState::Stopping]);
+                self.service.unready();
+                self.stage = Stage::Grace { until: now + grace };
+            }
+            Stage::Running | Stage::Quitting => self.drain(now),
+            Stage::Grace { .. } | Stage::Draining | Stage::Stopping => {
+                self.say("second signal: cutting what is left");
+                self.service.stop();
+                self.stage = Stage::Stopping;
+            }
+        }
+    }
+
+    fn end_grace(&mut self, now: Instant) {
+        if matches!(self.stage, Stage::Grace { until } if now >= until) {
+            self.drain(now);
+        }
+    }
+
+    fn drain(&mut self, now: Instant) {
+        let timeout = self.service.snapshot().settings.drain_timeout();
+        self.say(&format!("draining for at most {} ms", timeout.as_millis()));
+        notify(&[NotifyState::Stopping]);
+        self.service.drain(Some(now + timeout));
+        self.stage = Stage::Draining;
+    }
+
+    fn quit(&mut self) {
+        if self.stage == Stage::Running {
+            self.say("draining without a deadline");
+            notify(&[NotifyState::Stopping]);
+            self.service.drain(None);
+            self.stage = Stage::Quitting;
+        }
+    }
+
+    fn reload(&mut self) {
+        if self.stage != Stage::Running {
+            return self.say("reload ignored: on the way out");
+        }
+        // systemd's notify-reload wants the clock in the same message.
+        let began = NotifyState::monotonic_usec_now();
+        if let Ok(clock) = began {
+            notify(&[NotifyState::Reloading, clock]);
+        }
+        match self.service.reload(&self.sources) {
+            Ok(generation) => self.say(&format!("generation {generation} is in force")),
+            Err(why) => {
+                let kept = self.service.snapshot().generation;
+                let text = format!("reload refused, generation {kept} stays in force: {why}");
+                self.service.errors().write(Level::Error, "config", text);
+            }
+        }
+        notify(&[NotifyState::Ready]);
+    }
+
+    fn reopen_logs(&self) {
+        match self.service.reopen_logs() {
+            Ok(()) => self.say("logs reopened"),
+            Err(error) => {
+                let text = format!("cannot reopen the access log, the old one stays: {error}");
+                self.service.errors().write(Level::Error, "access_log", text);
+            }
+        }
+    }
+
+    fn say(&self, text: &str) {
+        self.service.errors().write(Level::Info, "control", text);
+    }
+}
+
+/// Tells systemd, where it listens; elsewhere this does nothing.
+fn notify(states: &[NotifyState<'_>]) {
+    // A service manager that cannot be told is no reason to stop serving.
+    let _ = sd_notify::notify(states);
+}
+
+/// The pid file, removed at the end.
+struct PidFile(Option<PathBuf>);
+
+impl PidFile {
+    fn write(path: Option<&PathBuf>) -> Result<PidFile, Failure> {
+        if let Some(path) = path {
+            std::fs::write(path, format!("{}\n", std::process::id())).map_err(|error| {
+                Failure::Refused(format!("cannot write {}: {error}", path.display()))
+            })?;
+        }
+        Ok(PidFile(path.cloned()))
+    }
+}
+
+impl Drop for PidFile {
+    fn drop(&mut self) {
+        if let Some(path) = &self.0 {
+            // Gone already is as good.
+            let _ = std::fs::remove_file(path);
+        }
+    }
+}

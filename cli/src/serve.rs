@@ -1,0 +1,369 @@
+//! A whole gateway in this process: what `run` and `demo` start, reload and stop.
+//!
+//! Order of start: everything that may be refused by the machine comes before the first shard
+//! (locked memory, addresses, log files, admin socket), so a refusal leaves nothing behind. A
+//! listener accepts only once every shard has its ring. All methods run on the control thread.
+
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, OnceLock, Weak};
+use std::time::{Duration, Instant, SystemTime};
+
+use control::admin::{Admin, AdminAddress};
+use control::{Publisher, Settings, Snapshot, Sources};
+use engine::{Address, BoundListener, ShardConfig};
+use gateway::{Gateway, ShardStart, Start, StartError};
+use observe::{AccessLog, ErrorLog, Format, Level, Names, Recorder, Registry, Target};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+use crate::args;
+use crate::check;
+use crate::failure::Failure;
+use crate::stall::StallDetector;
+use crate::status::Status;
+use crate::version::VERSION;
+
+/// A running gateway with its logs, admin server and detector.
+pub(crate) struct Service {
+    gateway: Arc<Gateway>,
+    snapshot: Arc<Snapshot>,
+    publisher: Publisher,
+    registry: Arc<Registry>,
+    access_log: Option<AccessLog>,
+    errors: ErrorLog,
+    status: Status,
+    admin: Option<Admin>,
+    stalls: Option<StallDetector>,
+    addresses: Vec<Address>,
+}
+
+impl Service {
+    /// Starts everything for `snapshot`.
+    ///
+    /// # Errors
+    /// What the machine refuses (3), an address that cannot be bound (4), a log that cannot be
+    /// opened (1), a thread that cannot be had (70).
+    pub(crate) fn start(snapshot: Snapshot) -> Result<Service, Failure> {
+        let snapshot = Arc::new(snapshot);
+        let settings = &snapshot.settings;
+        let errors = error_log(settings);
+        for warning in &snapshot.warnings {
+            errors.write(Level::Warn, "config", warning.clone());
+        }
+        raise_descriptor_limit(&errors);
+        let configs = shard_configs(settings, &errors)?;
+        let (listeners, addresses) = bind(&snapshot, configs.len())?;
+        let registry = Arc::new(Registry::new(configs.len(), VERSION, SystemTime::now()));
+        let (recorders, access_log) = open_access_log(settings, &registry, &errors)?;
+        let status = Status::new(&snapshot);
+        let admin = serve_admin(settings, &status, &registry, &errors)?;
+        name_routes(access_log.as_ref(), &snapshot);
+        in_force(&registry, &snapshot);
+        let parts = configs.into_iter().zip(listeners).zip(recorders).enumerate();
+        let shards = parts.map(|(index, ((config, listeners), recorder))| ShardStart {
+            config,
+            listeners,
+            metrics: registry.shard(index),
+            recorder,
+        });
+        let start = Start { snapshot: Arc::clone(&snapshot), shards: shards.collect() };
+        let seat = Arc::new(OnceLock::new());
+        let mut publisher = publisher(&seat, &errors);
+        // Before there is anybody to tell: from now on the publisher outlives every holder.
+        publisher.publish(&snapshot);
+        let gateway = Arc::new(Gateway::start(start).map_err(start_failure)?);
+        seat.get_or_init(|| Arc::downgrade(&gateway));
+        let stalls =
+            StallDetector::start(gateway.progress(), Arc::clone(&registry), errors.clone()).ok();
+        let ring = gateway.features().map(ToString::to_string).unwrap_or_default();
+        status.ready(&gateway, ring);
+        Ok(Service {
+            gateway,
+            snapshot,
+            publisher,
+            registry,
+            access_log,
+            errors,
+            status,
+            admin,
+            stalls,
+            addresses,
+        })
+    }
+
+    /// Where each listener of the snapshot is bound, ports resolved.
+    pub(crate) fn addresses(&self) -> &[Address] {
+        &self.addresses
+    }
+
+    /// Where the admin server is, if there is one.
+    pub(crate) fn admin(&self) -> Option<&AdminAddress> {
+        self.admin.as_ref().map(Admin::address)
+    }
+
+    /// The snapshot in force.
+    pub(crate) fn snapshot(&self) -> &Snapshot {
+        &self.snapshot
+    }
+
+    /// The error log.
+    pub(crate) fn errors(&self) -> &ErrorLog {
+        &self.errors
+    }
+
+    /// What the operator should see at start, one line each.
+    pub(crate) fn start_lines(&self) -> Vec<String> {
+        let mut lines = Vec::new();
+        for (plan, address) in self.snapshot.listeners.iter().zip(&self.addresses) {
+            lines.push(format!("listening on {address} ({})", plan.name));
+        }
+        let ring = self.gateway.features().map(ToString::to_string).unwrap_or_default();
+        lines.push(format!("ring: {ring}"));
+        match self.admin() {
+            Some(address) => lines.push(format!("admin on {address}")),
+            None => lines.push("admin off".into()),
+        }
+        let (generation, hash) = (self.snapshot.generation, self.snapshot.hash);
+        let shards = self.registry.shards().len();
+        lines.push(format!("ready, {shards} shards, generation {generation}, hash {hash:016x}"));
+        lines
+    }
+
+    /// Loads the configuration anew. A bad one changes nothing; the answer says why.
+    pub(crate) fn reload(&mut self, sources: &Sources) -> Result<u64, String> {
+        match control::reload(&self.snapshot, sources) {
+            Ok(next) => Ok(self.adopt(next)),
+            Err(faults) => {
+                let why = check::describe(&faults);
+                let process = self.registry.process();
+                process.reloads_failed.fetch_add(1, Relaxed);
+                process.last_reload_successful.store(0, Relaxed);
+                self.status.refused(&why);
+                Err(why)
+            }
+        }
+    }
+
+    fn adopt(&mut self, next: Snapshot) -> u64 {
+        for warning in &next.warnings {
+            self.errors.write(Level::Warn, "config", warning.clone());
+        }
+        let next = Arc::new(next);
+        name_routes(self.access_log.as_ref(), &next);
+        self.publisher.publish(&next);
+        self.snapshot = next;
+        self.registry.process().reloads_ok.fetch_add(1, Relaxed);
+        in_force(&self.registry, &self.snapshot);
+        self.status.reloaded(&self.snapshot);
+        self.snapshot.generation
+    }
+
+    /// Frees snapshots that no shard uses any more; to be called now and then.
+    pub(crate) fn tidy(&mut self) {
+        self.publisher.retire();
+    }
+
+    /// Opens the access log anew.
+    pub(crate) fn reopen_logs(&self) -> std::io::Result<()> {
+        self.access_log.as_ref().map_or(Ok(()), AccessLog::reopen)
+    }
+
+    /// `/readyz` turns 503; connections are still accepted.
+    pub(crate) fn unready(&self) {
+        self.status.draining();
+    }
+
+    /// Stops accepting and ends when everything in progress is done, or at the deadline.
+    pub(crate) fn drain(&self, deadline: Option<Instant>) {
+        self.status.draining();
+        self.gateway.drain(deadline);
+    }
+
+    /// Ends every shard now.
+    pub(crate) fn stop(&self) {
+        self.status.draining();
+        self.gateway.stop();
+    }
+
+    /// Whether every shard has ended.
+    pub(crate) fn is_finished(&self) -> bool {
+        self.gateway.is_finished()
+    }
+
+    /// Waits for the shards' end, writes out the logs, and gives the number of connections that
+    /// were cut.
+    pub(crate) fn join(self) -> u64 {
+        let Service { mut gateway, access_log, errors, admin, stalls, publisher, .. } = self;
+        drop((stalls, publisher));
+        // An admin page holds the gateway for a moment while it asks for connections.
+        let cut = loop {
+            match Arc::try_unwrap(gateway) {
+                Ok(gateway) => break gateway.join(),
+                Err(shared) => gateway = shared,
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        };
+        drop(admin);
+        if let Some(log) = access_log {
+            log.stop();
+        }
+        errors.flush();
+        cut
+    }
+}
+
+/// The error log that the settings ask for.
+fn error_log(settings: &Settings) -> ErrorLog {
+    // `control` has checked both words.
+    let format = Format::parse(settings.log_format()).unwrap_or(Format::Text);
+    ErrorLog::start(format, Level::parse(settings.log_level()).unwrap_or(Level::Info))
+}
+
+/// One descriptor a connection and one a link: the soft limit of 1024 is never what is wanted.
+fn raise_descriptor_limit(errors: &ErrorLog) {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    if limit.current != limit.maximum && setrlimit(Resource::Nofile, raised).is_err() {
+        errors.write(Level::Warn, "start", "cannot raise the soft limit of open files");
+    }
+}
+
+fn shard_configs(settings: &Settings, errors: &ErrorLog) -> Result<Vec<ShardConfig>, Failure> {
+    let cores = settings.cpus().map_or_else(engine::cores, <[usize]>::to_vec);
+    let count = settings.shards().map_or(cores.len(), |shards| shards as usize).max(1);
+    let wanted = shard_config(settings);
+    let plan = engine::plan_memory(count, &wanted)
+        .map_err(|error| Failure::Environment(error.to_string()))?;
+    for note in plan.notes() {
+        errors.write(Level::Warn, "memlock", note);
+    }
+    let configs = (0..count).map(|index| ShardConfig {
+        id: u16::try_from(index).unwrap_or(u16::MAX),
+        // More shards than cores is a choice of the operator's: then none is pinned.
+        cpu: cores.get(index).copied().filter(|_| count <= cores.len()),
+        ..plan.config().clone()
+    });
+    Ok(configs.collect())
+}
+
+fn shard_config(settings: &Settings) -> ShardConfig {
+    ShardConfig {
+        ring_entries: settings.ring_entries(),
+        cq_entries: settings.cq_entries(),
+        head_bufs: settings.bufs(),
+        head_buf_bytes: settings.buf_bytes(),
+        bulk_bufs: settings.bulk_bufs(),
+        bulk_buf_bytes: settings.bulk_buf_bytes(),
+        out_bytes_max: settings.send_queue_bytes(),
+        inbox_bytes_max: settings.inbox_bytes(),
+        stalled_bytes_max: settings.stalled_bytes(),
+        poll_budget: settings.poll_budget(),
+        seed: settings.seed().unwrap_or_else(random_seed),
+        huge_pages: settings.huge_pages(),
+        fixed_buffers: settings.fixed_buffers(),
+        ..ShardConfig::default()
+    }
+}
+
+/// Chance from the standard library's hash keys, which come from the kernel.
+fn random_seed() -> u64 {
+    use std::hash::{BuildHasher, Hasher, RandomState};
+    RandomState::new().build_hasher().finish()
+}
+
+/// Every listener's sockets by shard, and where they are.
+fn bind(
+    snapshot: &Snapshot,
+    shards: usize,
+) -> Result<(Vec<Vec<BoundListener>>, Vec<Address>), Failure> {
+    let mut by_shard: Vec<Vec<BoundListener>> = (0..shards).map(|_| Vec::new()).collect();
+    let mut addresses = Vec::new();
+    for plan in &snapshot.listeners {
+        let failure = |why: String| Failure::Bind(format!("listener {}: {why}", plan.name));
+        let address: Address =
+            plan.address.parse().map_err(|_| failure(format!("bad address {}", plan.address)))?;
+        let bound = engine::bind(&address, shards, snapshot.settings.backlog())
+            .map_err(|error| failure(error.to_string()))?;
+        addresses.extend(bound.first().map(|socket| socket.address().clone()));
+        for (socket, shard) in bound.into_iter().zip(&mut by_shard) {
+            shard.push(socket);
+        }
+    }
+    Ok((by_shard, addresses))
+}
+
+fn open_access_log(
+    settings: &Settings,
+    registry: &Arc<Registry>,
+    errors: &ErrorLog,
+) -> Result<(Vec<Recorder>, Option<AccessLog>), Failure> {
+    let target = Target::parse(settings.access_log());
+    let metrics = registry.shards().iter().map(Arc::clone);
+    if target == Target::Off {
+        return Ok((metrics.map(Recorder::off).collect(), None));
+    }
+    let (recorders, feeds) = metrics.map(Recorder::on).unzip();
+    let log = AccessLog::start(target, feeds, errors.clone()).map_err(|error| {
+        Failure::Refused(format!("cannot open the access log {}: {error}", settings.access_log()))
+    })?;
+    Ok((recorders, Some(log)))
+}
+
+/// Starts the admin server. The default socket is a convenience: where it cannot be had the
+/// gateway starts without; an address that was asked for must work.
+fn serve_admin(
+    settings: &Settings,
+    status: &Status,
+    registry: &Arc<Registry>,
+    errors: &ErrorLog,
+) -> Result<Option<Admin>, Failure> {
+    let asked = settings.admin();
+    let address = args::resolve_admin(asked).map_err(Failure::Refused)?;
+    if address == AdminAddress::Off {
+        return Ok(None);
+    }
+    match Admin::serve(&address, Arc::new(status.pages(registry, errors))) {
+        Ok(admin) => Ok(Some(admin)),
+        Err(error) if asked == "auto" => {
+            let text = format!("no admin server on {address}: {error}; give --admin to choose");
+            errors.write(Level::Warn, "admin", text);
+            Ok(None)
+        }
+        Err(error) => Err(Failure::Bind(format!("admin {address}: {error}"))),
+    }
+}
+
+fn start_failure(error: StartError) -> Failure {
+    match error {
+        StartError::Setup(_) => Failure::Environment(error.to_string()),
+        StartError::Thread(_) => Failure::Internal(error.to_string()),
+    }
+}
+
+fn publisher(seat: &Arc<OnceLock<Weak<Gateway>>>, errors: &ErrorLog) -> Publisher {
+    let (seat, errors) = (Arc::clone(seat), errors.clone());
+    Publisher::new(vec![Box::new(move |snapshot| {
+        let gateway = seat.get().and_then(Weak::upgrade);
+        if gateway.is_some_and(|gateway| !gateway.publish(&snapshot)) {
+            let text = "a shard's mailbox was full: it keeps its old configuration";
+            errors.write(Level::Error, "config", text);
+        }
+    })])
+}
+
+fn name_routes(log: Option<&AccessLog>, snapshot: &Snapshot) {
+    if let Some(log) = log {
+        log.names(Names {
+            generation: snapshot.generation,
+            routes: snapshot.routes.iter().map(|route| route.id.clone()).collect(),
+            clusters: snapshot.clusters.iter().map(|cluster| cluster.name.clone()).collect(),
+        });
+    }
+}
+
+fn in_force(registry: &Registry, snapshot: &Snapshot) {
+    let process = registry.process();
+    process.generation.store(snapshot.generation, Relaxed);
+    process.last_reload_successful.store(1, Relaxed);
+    let now = observe::export::prometheus::unix_seconds(SystemTime::now());
+    process.last_reload_success_seconds.store(now, Relaxed);
+}

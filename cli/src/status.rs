@@ -1,0 +1,144 @@
+//! What the admin server tells of this process, and who updates it.
+//!
+//! One value behind a mutex on the control side; shards never see it. The gateway is held weakly,
+//! so that an admin connection cannot keep it from being joined.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, Instant};
+
+use control::Snapshot;
+use control::admin::{AdminState, Content, Readiness};
+use engine::ConnectionInfo;
+use gateway::Gateway;
+use observe::{ErrorLog, Registry};
+use serde_json::json;
+
+use crate::check;
+use crate::version::{self, VERSION};
+
+/// How long a page waits for a shard to tell its connections.
+const SHARD_ANSWERS: Duration = Duration::from_secs(1);
+
+/// What is known of this process; clones share it.
+#[derive(Clone)]
+pub(crate) struct Status(Arc<Mutex<Facts>>);
+
+struct Facts {
+    readiness: Readiness,
+    snapshot: Arc<Snapshot>,
+    reloads: u64,
+    reload_error: Option<String>,
+    gateway: Weak<Gateway>,
+    ring: String,
+}
+
+impl Status {
+    pub(crate) fn new(snapshot: &Arc<Snapshot>) -> Status {
+        Status(Arc::new(Mutex::new(Facts {
+            readiness: Readiness::Starting,
+            snapshot: Arc::clone(snapshot),
+            reloads: 0,
+            reload_error: None,
+            gateway: Weak::new(),
+            ring: String::new(),
+        })))
+    }
+
+    /// The shards are up.
+    pub(crate) fn ready(&self, gateway: &Arc<Gateway>, ring: String) {
+        let mut facts = self.facts();
+        (facts.gateway, facts.ring) = (Arc::downgrade(gateway), ring);
+        facts.readiness = Readiness::Ready;
+    }
+
+    /// The way out has begun.
+    pub(crate) fn draining(&self) {
+        self.facts().readiness = Readiness::Draining;
+    }
+
+    /// A reload took effect.
+    pub(crate) fn reloaded(&self, snapshot: &Arc<Snapshot>) {
+        let mut facts = self.facts();
+        facts.snapshot = Arc::clone(snapshot);
+        facts.reloads += 1;
+        facts.reload_error = None;
+    }
+
+    /// A reload was refused.
+    pub(crate) fn refused(&self, why: &str) {
+        let mut facts = self.facts();
+        facts.reloads += 1;
+        facts.reload_error = Some(why.to_owned());
+    }
+
+    fn facts(&self) -> MutexGuard<'_, Facts> {
+        // Every change is a plain assignment: what a panic leaves behind is whole.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The admin server's pages.
+    pub(crate) fn pages(&self, registry: &Arc<Registry>, errors: &ErrorLog) -> AdminState {
+        let (readiness, version) = (self.clone(), self.clone());
+        let (config, connections) = (self.clone(), self.clone());
+        let (registry, errors) = (Arc::clone(registry), errors.clone());
+        AdminState {
+            readiness: Box::new(move || readiness.facts().readiness),
+            version: Content::new(move |out| out.push_str(&version.version())),
+            config: Content::new(move |out| {
+                let snapshot = Arc::clone(&config.facts().snapshot);
+                out.push_str(&check::effective(&snapshot));
+            }),
+            connections: Content::new(move |out| out.push_str(&connections.connections())),
+            metrics: Content::new(move |out| {
+                let dropped = &registry.process().error_log_dropped;
+                dropped.store(errors.dropped(), std::sync::atomic::Ordering::Relaxed);
+                registry.render_prometheus(out);
+            }),
+        }
+    }
+
+    fn version(&self) -> String {
+        let facts = self.facts();
+        let page = json!({
+            "name": "ringway",
+            "version": VERSION,
+            "pid": std::process::id(),
+            "generation": facts.snapshot.generation,
+            "hash": format!("{:016x}", facts.snapshot.hash),
+            "reloads": facts.reloads,
+            "reload_error": facts.reload_error,
+            "kernel": version::kernel(),
+            "ring": facts.ring,
+        });
+        format!("{page}\n")
+    }
+
+    fn connections(&self) -> String {
+        let (gateway, snapshot) = {
+            let facts = self.facts();
+            (facts.gateway.upgrade(), Arc::clone(&facts.snapshot))
+        };
+        let tables = gateway.map(|gateway| gateway.connections(SHARD_ANSWERS)).unwrap_or_default();
+        let now = Instant::now();
+        let rows = tables.iter().flat_map(|(shard, table)| {
+            table.iter().map(|connection| row(*shard, connection, &snapshot, now))
+        });
+        format!("{}\n", serde_json::Value::from_iter(rows))
+    }
+}
+
+fn row(shard: u16, info: &ConnectionInfo, snapshot: &Snapshot, now: Instant) -> serde_json::Value {
+    let route = usize::try_from(info.route).ok().and_then(|index| snapshot.routes.get(index));
+    json!({
+        "shard": shard,
+        "side": if info.outbound { "up" } else { "down" },
+        "peer": info.peer.to_string(),
+        "protocol": if info.protocol == gateway::PROTOCOL_HTTP1 { Some("http1") } else { None },
+        "state": if info.state == gateway::STATE_BUSY { "busy" } else { "idle" },
+        "route": route.map(|route| route.id.as_str()),
+        "bytes_in": info.bytes_in,
+        "bytes_out": info.bytes_out,
+        "age_ms": u64::try_from(now.saturating_duration_since(info.opened).as_millis()).ok(),
+        "held_bytes": info.held_bytes,
+    })
+}
