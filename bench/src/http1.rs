@@ -7,12 +7,13 @@ use clap::ArgMatches;
 
 use crate::args::{number_of, pids_of, span_of, text_of, url_of, wants_json};
 use crate::plan::{self, Plan};
-use crate::{load, report};
+use crate::{load, pace, report};
 
 /// Exits 0 when every request was answered with a status below 400, 1 otherwise.
 pub(crate) fn run(matches: &ArgMatches) -> Result<ExitCode> {
     let plan = plan_of(matches)?;
     let pids = pids_of(matches);
+    pace::sharpen();
     let outcome = load::run(plan.clone(), &pids)?;
     if wants_json(matches) {
         println!("{}", report::json(&plan, &outcome));

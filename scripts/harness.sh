@@ -1,0 +1,169 @@
+# Sourced by the scripts beside it: starting, waiting for, measuring and ending processes.
+# Not a script of its own. Everything started through `start` is killed when the script ends.
+
+set -euo pipefail
+
+HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+ROOT=$(dirname "$HERE")
+WORK=$(mktemp -d "${TMPDIR:-/tmp}/ringway-scripts.XXXXXX")
+
+say() { printf '%s\n' "$*" >&2; }
+
+fail() {
+    say "$(basename "$0"): $*"
+    exit 1
+}
+
+# Only jobs that still run are asked: the number of one that ended may belong to somebody else.
+end_all() {
+    local code=$? pid
+    trap - EXIT INT TERM
+    for pid in $(jobs -rp); do kill -TERM "$pid" 2>/dev/null || true; done
+    for _ in $(seq 60); do
+        [[ -n $(jobs -rp) ]] || break
+        sleep 0.05
+    done
+    # Whoever is still there after three seconds has had its chance.
+    for pid in $(jobs -rp); do kill -KILL "$pid" 2>/dev/null || true; done
+    wait
+    rm -rf "$WORK"
+    exit "$code"
+}
+trap end_all EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
+
+# need TOOL PACKAGE: fails with the package's name when TOOL is missing.
+need() { command -v "$1" >/dev/null || fail "$1 is missing; install it: apt-get install $2"; }
+
+# listens PORT: whether somebody answers there.
+listens() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
+
+# free_port: a port below the ephemeral range that nobody listens on.
+free_port() {
+    local port
+    for _ in $(seq 100); do
+        port=$((15000 + RANDOM % 15000))
+        listens "$port" || { echo "$port"; return; }
+    done
+    fail "no free port"
+}
+
+# start NAME COMMAND...: runs it in the background; PID and LOG tell which and where it writes.
+start() {
+    LOG="$WORK/$1.log"
+    shift
+    : >"$LOG"
+    "$@" >"$LOG" 2>&1 &
+    PID=$!
+}
+
+# wait_port PORT: waits until the process started last listens there.
+wait_port() {
+    for _ in $(seq 400); do
+        if listens "$1"; then return; fi
+        kill -0 "$PID" 2>/dev/null || { cat "$LOG" >&2; fail "it ended before it listened (above)"; }
+        sleep 0.025
+    done
+    cat "$LOG" >&2
+    fail "nobody listens on port $1 after 10 s"
+}
+
+# wait_line WORD LOG PID: waits until the process has written a line that starts with WORD.
+wait_line() {
+    for _ in $(seq 2400); do
+        if grep -q "^$1" "$2"; then return; fi
+        kill -0 "$3" 2>/dev/null || { cat "$2" >&2; fail "it ended before it said $1 (above)"; }
+        sleep 0.025
+    done
+    fail "no line $1 after 60 s"
+}
+
+# stop PID: ends one started process and waits for it.
+stop() {
+    kill -TERM "$1" 2>/dev/null || true
+    wait "$1" 2>/dev/null || true
+}
+
+# cpu_us PID...: user and system time of the processes so far, in microseconds.
+cpu_us() {
+    local pid sum=0 fields
+    for pid in "$@"; do
+        read -r fields <"/proc/$pid/stat"
+        # Fields 14 and 15, counted behind the name, which may hold blanks.
+        read -r -a fields <<<"${fields##*) }"
+        sum=$((sum + (fields[11] + fields[12]) * 1000000 / $(getconf CLK_TCK)))
+    done
+    echo "$sum"
+}
+
+# with_children PID: the process and its children.
+with_children() { echo "$1" $(cat "/proc/$1/task/"*"/children"); }
+
+# median NUMBER...
+median() {
+    printf '%s\n' "$@" | sort -n | awk '{ value[NR] = $1 }
+        END { half = int((NR + 1) / 2); printf "%.2f\n", (value[half] + value[NR + 1 - half]) / 2 }'
+}
+
+# binary VARIABLE PACKAGE NAME: the path in $VARIABLE, else a release build of PACKAGE.
+binary() {
+    if [[ -n ${!1:-} ]]; then
+        [[ -x ${!1} ]] || fail "$1=${!1} is no program"
+        echo "${!1}"
+        return
+    fi
+    say "building $3 (set $1 to skip this)"
+    (cd "$ROOT" && cargo build --quiet --release -p "$2") >&2 || fail "cannot build $3"
+    echo "${CARGO_TARGET_DIR:-$ROOT/target}/release/$3"
+}
+
+# raise_nofile COUNT: descriptors for this script and what it starts.
+raise_nofile() {
+    ulimit -n "$(ulimit -Hn)"
+    [[ $(ulimit -n) == unlimited || $(ulimit -n) -ge $1 ]] ||
+        fail "nofile is $(ulimit -n), needed are $1; raise the hard limit (see tuning.md)"
+}
+
+# start_upstream BODY_BYTES CPU: a mock; sets UPSTREAM_PORT. $BENCH is ringway-bench.
+start_upstream() {
+    UPSTREAM_PORT=$(free_port)
+    start upstream taskset -c "$2" "$BENCH" upstream \
+        --listen "127.0.0.1:$UPSTREAM_PORT" --body-bytes "$1"
+    wait_port "$UPSTREAM_PORT"
+    UPSTREAM_PID=$PID
+}
+
+# start_gateway NAME CPU: nginx, haproxy or ringway in front of UPSTREAM_PORT with one worker; sets
+# GATEWAY_PORT and GATEWAY_PID. $RINGWAY is the binary, $HEADERS is `same` or `off`.
+start_gateway() {
+    GATEWAY_PORT=$(free_port)
+    local config="$WORK/$1.cfg"
+    case $1 in
+    nginx | haproxy)
+        # With HEADERS=off the lines that do ringway's header work are left out.
+        sed -e "s|@LISTEN@|$GATEWAY_PORT|; s|@UPSTREAM@|$UPSTREAM_PORT|; s|@WORK@|$WORK|" \
+            "$HERE/versus/$1.cfg" | if [[ ${HEADERS:-same} == off ]]; then grep -v '# headers$'; else cat; fi >"$config"
+        ;;
+    esac
+    case $1 in
+    nginx) start nginx taskset -c "$2" nginx -p "$WORK" -c "$config" -e "$WORK/nginx-error.log" ;;
+    haproxy) start haproxy taskset -c "$2" haproxy -db -f "$config" ;;
+    ringway)
+        start ringway taskset -c "$2" "$RINGWAY" run --listen "127.0.0.1:$GATEWAY_PORT" \
+            --upstream "127.0.0.1:$UPSTREAM_PORT" --shards 1 --cpus "$2" --access-log off \
+            --admin "unix:$WORK/ringway-$GATEWAY_PORT.sock" ${RINGWAY_FLAGS:-}
+        ;;
+    *) fail "unknown contender $1" ;;
+    esac
+    wait_port "$GATEWAY_PORT"
+    GATEWAY_PID=$PID
+}
+
+# check_cores CPU...: fails when the machine lacks one of them.
+check_cores() {
+    local cpu
+    for cpu in "$@"; do
+        taskset -c "$cpu" true 2>/dev/null || fail "there is no core $cpu to pin to"
+    done
+}

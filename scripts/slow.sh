@@ -1,0 +1,96 @@
+#!/usr/bin/env bash
+# What slow clients cost everybody else: CPU per request of a fast client (64 connections, 100 B)
+# through the gateway, without and with slow ones, taking turns; and the buffers that one slow
+# reader of 1 GiB holds.
+#
+#   scripts/slow.sh [--rounds 3] [--seconds 5] [--zero-window 1000] [--drip 5000]
+#                   [--contender ringway|nginx|haproxy] [--rate 0] [--limit 1.10]
+#
+# The CPU includes what the gateway spends on the slow clients themselves. --rate 0 is a closed
+# loop. Exits 1 when ringway exceeds the limit.
+
+source "$(dirname "${BASH_SOURCE[0]}")/harness.sh"
+
+ROUNDS=3 SECONDS_EACH=5 ZERO_WINDOW=1000 DRIP=5000 CONTENDER=ringway RATE=0 LIMIT=1.10
+while [[ $# -gt 0 ]]; do
+    [[ $1 == --help ]] && { sed -n '2,/^$/s/^# \{0,1\}//p' "$0"; exit 0; }
+    [[ $# -ge 2 ]] || fail "$1 needs a value; try --help"
+    case $1 in
+    --rounds) ROUNDS=$2 ;;
+    --seconds) SECONDS_EACH=$2 ;;
+    --zero-window) ZERO_WINDOW=$2 ;;
+    --drip) DRIP=$2 ;;
+    --contender) CONTENDER=$2 ;;
+    --rate) RATE=$2 ;;
+    --limit) LIMIT=$2 ;;
+    *) fail "unknown option $1; try --help" ;;
+    esac
+    shift 2
+done
+
+BENCH=$(binary RINGWAY_BENCH_BIN bench ringway-bench)
+[[ $CONTENDER == ringway ]] && RINGWAY=$(binary RINGWAY_BIN cli ringway)
+raise_nofile $((2 * ZERO_WINDOW + DRIP + 500))
+LAST_CPU=$(($(nproc) - 1))
+check_cores 0 "$LAST_CPU"
+start_upstream 100 "$LAST_CPU"
+start_gateway "$CONTENDER" 0
+PIDS=$(with_children "$GATEWAY_PID")
+PIDS=${PIDS// /,}
+URL="http://127.0.0.1:$GATEWAY_PORT"
+
+# measure: CPU us per request of the fast client, now.
+measure() {
+    taskset -c "$LAST_CPU" "$BENCH" http1 --url "$URL/" --rate "$RATE" --connections 64 \
+        --warmup 1s --duration "${SECONDS_EACH}s" --pid "$PIDS" --format json >"$WORK/run" ||
+        { cat "$WORK/run" >&2; fail "the fast client had errors"; }
+    sed 's/.*"us_per_request":\([0-9.]*\).*/\1/; s/\(\.[0-9][0-9]\).*/\1/' "$WORK/run"
+}
+
+# slow KIND COUNT PATH: starts slow clients and waits until they are at it; SLOW_PID ends them.
+slow() {
+    start slow taskset -c "$LAST_CPU" "$BENCH" slow --kind "$1" --count "$2" --url "$URL$3" --hold 10m
+    SLOW_PID=$PID
+    wait_line ready "$LOG" "$PID"
+}
+
+# compare NAME KIND COUNT PATH
+compare() {
+    local without=() with=() round ratio
+    measure >/dev/null
+    for ((round = 0; round < ROUNDS; round++)); do
+        without+=("$(measure)")
+        slow "$2" "$3" "$4"
+        with+=("$(measure)")
+        stop "$SLOW_PID"
+        say "$1 round $((round + 1))/$ROUNDS: ${without[-1]} without, ${with[-1]} with"
+    done
+    local a b
+    a=$(median "${without[@]}") b=$(median "${with[@]}")
+    ratio=$(awk "BEGIN { printf \"%.3f\", $b / $a }")
+    echo "$CONTENDER, $3 $1: $a us/request without, $b with, ratio $ratio"
+    [[ $CONTENDER != ringway ]] || awk "BEGIN { exit !($ratio <= $LIMIT) }" || FAILED+="$1 "
+}
+
+FAILED=''
+[[ $ZERO_WINDOW == 0 ]] || compare zero-window zero-window "$ZERO_WINDOW" "/?bytes=67108864"
+[[ $DRIP == 0 ]] || compare drip drip "$DRIP" /
+
+# One slow reader of 1 GiB.
+dirty() { awk '/^Private_Dirty/ { print $2 }' "/proc/$GATEWAY_PID/smaps_rollup"; }
+BEFORE=$(dirty)
+start reader "$BENCH" slow --kind reader --url "$URL/?bytes=1073741824" --hold "${SECONDS_EACH}s" \
+    --bytes-per-second 10485760 --format json
+wait_line ready "$LOG" "$PID"
+MOST=0
+while kill -0 "$PID" 2>/dev/null; do
+    NOW=$(dirty)
+    MOST=$((NOW > MOST ? NOW : MOST))
+    sleep 0.1
+done
+echo "$CONTENDER, slow reader of 1 GiB: private dirty grew by at most $((MOST - BEFORE)) KiB"
+if [[ $CONTENDER == ringway && -n $(command -v curl) ]]; then
+    curl --silent --fail --unix-socket "$WORK/ringway-$GATEWAY_PORT.sock" http://admin/metrics |
+        grep -i 'held_bytes' || true
+fi
+[[ -z $FAILED ]] || fail "above the limit of $LIMIT: $FAILED"

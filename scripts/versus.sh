@@ -1,0 +1,154 @@
+#!/usr/bin/env bash
+# nginx, HAProxy and ringway on the same work, taking turns: CPU microseconds per request.
+#
+# Each contender has one worker pinned to one core; the mock upstream and wrk (closed loop) share
+# another. CPU is user + system of the contender's processes over the requests wrk counted. Rounds
+# are interleaved, since the speed of a shared machine changes by the minute; the table shows
+# medians, and ringway's share of the better of the others.
+#
+#   scripts/versus.sh [--rounds 5] [--seconds 6] [--rows get-100,get-1k,post-16k,get-1m]
+#                     [--contenders nginx,haproxy,ringway] [--ringway PATH] [--format json]
+#                     [--headers same|off] [--gateway-cpu 0] [--load-cpu 1]
+#
+# --headers same (the default) lets the peers write the forwarding headers that ringway always
+# writes; off spares them that work. RINGWAY_BIN and RINGWAY_BENCH_BIN name the binaries; without
+# them they are built.
+
+source "$(dirname "${BASH_SOURCE[0]}")/harness.sh"
+
+ROUNDS=5 SECONDS_EACH=6 FORMAT=text HEADERS=same GATEWAY_CPU=0 LOAD_CPU=1
+ROWS=get-100,get-1k,post-16k,get-1m CONTENDERS=nginx,haproxy,ringway
+while [[ $# -gt 0 ]]; do
+    [[ $1 == --help ]] && { sed -n '2,/^$/s/^# \{0,1\}//p' "$0"; exit 0; }
+    [[ $# -ge 2 ]] || fail "$1 needs a value; try --help"
+    case $1 in
+    --rounds) ROUNDS=$2 ;;
+    --seconds) SECONDS_EACH=$2 ;;
+    --rows) ROWS=$2 ;;
+    --contenders) CONTENDERS=$2 ;;
+    --ringway) RINGWAY_BIN=$2 ;;
+    --format) FORMAT=$2 ;;
+    --headers) HEADERS=$2 ;;
+    --gateway-cpu) GATEWAY_CPU=$2 ;;
+    --load-cpu) LOAD_CPU=$2 ;;
+    *) fail "unknown option $1; try --help" ;;
+    esac
+    shift 2
+done
+IFS=, read -r -a ROWS <<<"$ROWS"
+IFS=, read -r -a CONTENDERS <<<"$CONTENDERS"
+
+need wrk wrk
+need taskset util-linux
+check_cores "$GATEWAY_CPU" "$LOAD_CPU"
+for name in "${CONTENDERS[@]}"; do
+    case $name in
+    nginx) need nginx nginx-light ;;
+    haproxy) need haproxy haproxy ;;
+    ringway) RINGWAY=$(binary RINGWAY_BIN cli ringway) ;;
+    *) fail "unknown contender $name" ;;
+    esac
+done
+BENCH=$(binary RINGWAY_BENCH_BIN bench ringway-bench)
+raise_nofile 4096
+
+# row ROW: sets CONNECTIONS, BODY (of replies) and SCRIPT.
+row() {
+    SCRIPT=(-s "$HERE/wrk2/get.lua") SCRIPT_ARGS=()
+    case $1 in
+    get-100) CONNECTIONS=64 BODY=100 ;;
+    get-1k) CONNECTIONS=512 BODY=1024 ;;
+    post-16k)
+        CONNECTIONS=64 BODY=100
+        SCRIPT=(-s "$HERE/wrk2/post.lua") SCRIPT_ARGS=(-- 16384)
+        ;;
+    get-1m) CONNECTIONS=16 BODY=1048576 ;;
+    *) fail "unknown row $1" ;;
+    esac
+}
+
+# load PORT SECONDS: offers the row's load; sets REQUESTS and RATE.
+load() {
+    local output result
+    output=$(taskset -c "$LOAD_CPU" wrk -t1 -c"$CONNECTIONS" -d"$2s" --timeout 10s "${SCRIPT[@]}" \
+        "http://127.0.0.1:$1/" "${SCRIPT_ARGS[@]}") || fail "wrk failed: $output"
+    result=$(grep '^result: ' <<<"$output") || fail "wrk said no result: $output"
+    [[ $result =~ requests=([0-9]+)\ errors=([0-9]+)\ seconds=([0-9.]+) ]] || fail "$result"
+    [[ ${BASH_REMATCH[2]} == 0 && ${BASH_REMATCH[1]} -gt 0 ]] || fail "errors in a run: $output"
+    REQUESTS=${BASH_REMATCH[1]}
+    RATE=$(awk "BEGIN { printf \"%.0f\", ${BASH_REMATCH[1]} / ${BASH_REMATCH[3]} }")
+}
+
+declare -A PORTS PIDS CPUS RATES
+json_rows=()
+
+run_row() {
+    local name round before after us
+    row "$1"
+    start_upstream "$BODY" "$LOAD_CPU"
+    for name in "${CONTENDERS[@]}"; do
+        start_gateway "$name" "$GATEWAY_CPU"
+        PORTS[$name]=$GATEWAY_PORT
+        PIDS[$name]=$(with_children "$GATEWAY_PID")
+        CPUS[$name]='' RATES[$name]=''
+        load "$GATEWAY_PORT" 1
+    done
+    for ((round = 0; round < ROUNDS; round++)); do
+        for ((index = 0; index < ${#CONTENDERS[@]}; index++)); do
+            # Each round starts with another contender, so that none always follows the same one.
+            name=${CONTENDERS[(index + round) % ${#CONTENDERS[@]}]}
+            before=$(cpu_us ${PIDS[$name]})
+            load "${PORTS[$name]}" "$SECONDS_EACH"
+            after=$(cpu_us ${PIDS[$name]})
+            us=$(awk "BEGIN { printf \"%.2f\", ($after - $before) / $REQUESTS }")
+            CPUS[$name]+=" $us" RATES[$name]+=" $RATE"
+            say "$1 round $((round + 1))/$ROUNDS $name: $us us/request, $RATE requests/s"
+        done
+    done
+    for name in "${CONTENDERS[@]}"; do stop "${PIDS[$name]%% *}"; done
+    stop "$UPSTREAM_PID"
+    summarise "$1"
+}
+
+# summarise ROW: adds the medians to the output.
+summarise() {
+    local name best='' line json ratio=''
+    line=$(printf '%-10s %5d %8d' "$1" "$CONNECTIONS" "$BODY")
+    json="{\"row\":\"$1\",\"connections\":$CONNECTIONS,\"reply_bytes\":$BODY,\"contenders\":{"
+    for name in "${CONTENDERS[@]}"; do
+        local cpu rate
+        cpu=$(median ${CPUS[$name]})
+        rate=$(median ${RATES[$name]})
+        line+=$(printf ' %10.2f %9.0f' "$cpu" "$rate")
+        local all=${CPUS[$name]# }
+        json+="\"$name\":{\"cpu_us_per_request\":$cpu,\"requests_per_second\":$rate"
+        json+=",\"rounds_us\":[${all// /,}]},"
+        if [[ $name == ringway ]]; then
+            ratio=$cpu
+        elif [[ -z $best ]] || awk "BEGIN { exit !($cpu < $best) }"; then
+            best=$cpu
+        fi
+    done
+    if [[ -n $ratio && -n $best ]]; then
+        ratio=$(awk "BEGIN { printf \"%.2f\", $ratio / $best }")
+    else
+        ratio=''
+    fi
+    TABLE+=$(printf '%s %7s' "$line" "${ratio:--}")$'\n'
+    json_rows+=("${json%,}},\"ratio\":${ratio:-null}}")
+}
+
+TABLE=$(printf '%-10s %5s %8s' row conns reply_B)
+for name in "${CONTENDERS[@]}"; do TABLE+=$(printf ' %10s %9s' "$name" "req/s"); done
+TABLE+=$(printf ' %7s' ratio)$'\n'
+for each in "${ROWS[@]}"; do run_row "$each"; done
+
+if [[ $FORMAT == json ]]; then
+    IFS=,
+    echo "{\"rounds\":$ROUNDS,\"seconds\":$SECONDS_EACH,\"headers\":\"$HEADERS\",\"rows\":[${json_rows[*]}]}"
+else
+    echo "CPU us/request (user + system), medians of $ROUNDS interleaved rounds of $SECONDS_EACH s,"
+    echo "closed loop (wrk), one worker on core $GATEWAY_CPU, upstream and load on core $LOAD_CPU,"
+    echo "peers' forwarding headers: $HEADERS; ratio = ringway / better of the others"
+    printf '%s' "$TABLE"
+fi
