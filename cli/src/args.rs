@@ -14,7 +14,6 @@ use control::{Kind, REGISTRY, Setting, Sources, Unit};
 
 use crate::command::{COMMANDS, Command};
 use crate::failure::Failure;
-use crate::version::VERSION;
 
 /// Finds the command and its arguments.
 pub(crate) fn parse(typed: Vec<OsString>) -> Result<(&'static Command, ArgMatches), Failure> {
@@ -30,7 +29,7 @@ pub(crate) fn parse(typed: Vec<OsString>) -> Result<(&'static Command, ArgMatche
 
 fn definition() -> clap::Command {
     let mut root = clap::Command::new("ringway")
-        .version(VERSION)
+        .disable_version_flag(true)
         .about("An API gateway: one shard a core, one io_uring a shard")
         .after_help(AFTER_HELP)
         .subcommand_required(true)
@@ -54,7 +53,7 @@ fn rewrite(typed: Vec<OsString>) -> Result<Vec<OsString>, Failure> {
     let program = words.next().unwrap_or_else(|| "ringway".into());
     let mut words: Vec<OsString> = words.collect();
     let is_flag = words.first().is_some_and(|word| word.as_encoded_bytes().starts_with(b"-"));
-    let help = ["-h", "--help", "--version"];
+    let help = ["-h", "--help"];
     if is_flag && !help.iter().any(|flag| words[0] == *flag) {
         words = with_command(words)?;
     }
@@ -76,7 +75,7 @@ fn with_command(mut words: Vec<OsString>) -> Result<Vec<OsString>, Failure> {
         &["check"]
     } else if take(&mut words, "-V") {
         &["version", "--verbose"]
-    } else if take(&mut words, "-v") {
+    } else if take(&mut words, "-v") || take(&mut words, "--version") {
         &["version"]
     } else if let Some(at) = words.iter().position(|word| word == "-s") {
         words.remove(at);
@@ -244,6 +243,7 @@ mod tests {
             ("ringway -s quit --admin /x", "ringway quit --admin /x"),
             ("ringway -v", "ringway version"),
             ("ringway -V", "ringway version --verbose"),
+            ("ringway --version", "ringway version"),
             ("ringway -c f.yaml", "ringway run -c f.yaml"),
             ("ringway --listen :8080", "ringway run --listen :8080"),
             ("ringway --help", "ringway --help"),
