@@ -18,6 +18,7 @@ pub(crate) const COMMAND: Command = Command {
 fn define(command: clap::Command) -> clap::Command {
     let dump = Arg::new("dump")
         .long("dump")
+        .short('T')
         .action(ArgAction::SetTrue)
         .help("Print what is in effect: listeners, routes, clusters, every setting");
     args::with_source_flags(command.arg(dump))
