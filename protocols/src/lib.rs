@@ -9,6 +9,8 @@ mod error;
 pub mod h1;
 mod head;
 mod name;
+#[cfg(any(test, feature = "fuzz"))]
+mod pair;
 mod spec;
 mod wire;
 

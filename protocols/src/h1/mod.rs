@@ -42,8 +42,12 @@ mod encode;
 mod fields;
 mod parse;
 mod read;
+#[cfg(test)]
+mod refusals;
 mod scan;
 mod target;
+#[cfg(test)]
+mod transcripts;
 
 use encode::Outgoing;
 use parse::Asked;
