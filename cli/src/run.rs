@@ -64,7 +64,8 @@ fn run(matches: &ArgMatches) -> Result<(), Failure> {
         }
     }
     notify(&[NotifyState::Ready]);
-    let done = Control { service, sources, stage: Stage::Running }.run(&signals);
+    let panics = PanicWatch::new(Instant::now());
+    let done = Control { service, sources, stage: Stage::Running, panics }.run(&signals);
     drop(pid_file);
     done
 }
@@ -94,6 +95,33 @@ pub(crate) fn signals() -> Result<Receiver<i32>, Failure> {
     Ok(receiver)
 }
 
+/// Panics within [`PANIC_WINDOW`] that end the process.
+const PANICS_MAX: u64 = 10;
+const PANIC_WINDOW: Duration = Duration::from_secs(60);
+
+/// Counts panics by windows of a minute.
+struct PanicWatch {
+    window: Instant,
+    before: u64,
+    tripped: bool,
+}
+
+impl PanicWatch {
+    fn new(now: Instant) -> PanicWatch {
+        PanicWatch { window: now, before: 0, tripped: false }
+    }
+
+    /// Whether the limit has just been reached, `total` being all panics so far.
+    fn look(&mut self, total: u64, now: Instant) -> bool {
+        if now.saturating_duration_since(self.window) >= PANIC_WINDOW {
+            (self.window, self.before) = (now, total);
+        }
+        let reached = total.saturating_sub(self.before) >= PANICS_MAX && !self.tripped;
+        self.tripped |= reached;
+        reached
+    }
+}
+
 /// How far the way out has gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
@@ -114,6 +142,7 @@ struct Control {
     service: Service,
     sources: Sources,
     stage: Stage,
+    panics: PanicWatch,
 }
 
 impl Control {
@@ -124,12 +153,16 @@ impl Control {
                 self.handle(signal);
             }
             self.end_grace(Instant::now());
+            self.watch_panics(Instant::now());
             self.service.tidy();
         }
-        let stage = self.stage;
+        let (stage, broken) = (self.stage, self.panics.tripped);
         let cut = self.service.join();
         if stage == Stage::Running {
             return Err(Failure::Internal("every shard ended by itself".into()));
+        }
+        if broken {
+            return Err(Failure::Internal("too many panics; see the log".into()));
         }
         if cut > 0 {
             return Err(Failure::Cut(format!("{cut} connections were cut")));
@@ -167,6 +200,16 @@ impl Control {
 
     fn end_grace(&mut self, now: Instant) {
         if matches!(self.stage, Stage::Grace { until } if now >= until) {
+            self.drain(now);
+        }
+    }
+
+    /// A panic costs one task, but many mean that something is broken: drain, so that whoever
+    /// supervises can start afresh.
+    fn watch_panics(&mut self, now: Instant) {
+        if self.stage == Stage::Running && self.panics.look(self.service.panics(), now) {
+            let text = format!("{PANICS_MAX} panics within a minute: draining");
+            self.service.errors().write(Level::Error, "control", text);
             self.drain(now);
         }
     }
@@ -249,5 +292,22 @@ impl Drop for PidFile {
             // Gone already is as good.
             let _ = std::fs::remove_file(path);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ten_panics_in_a_minute_are_too_many() {
+        let start = Instant::now();
+        let at = |second| start + Duration::from_secs(second);
+        let mut watch = PanicWatch::new(start);
+        assert!(!watch.look(9, at(59)));
+        assert!(!watch.look(9, at(60)), "a new minute");
+        assert!(!watch.look(18, at(80)));
+        assert!(watch.look(19, at(81)) && watch.tripped);
+        assert!(!watch.look(20, at(82)), "said once");
     }
 }

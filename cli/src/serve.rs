@@ -12,7 +12,7 @@ use control::admin::{Admin, AdminAddress};
 use control::{Publisher, Settings, Snapshot, Sources};
 use engine::{Address, BoundListener, ShardConfig};
 use gateway::{Gateway, ShardStart, Start, StartError};
-use observe::{AccessLog, ErrorLog, Format, Level, Names, Recorder, Registry, Target};
+use observe::{AccessLog, ErrorLog, Format, Gauge, Level, Names, Recorder, Registry, Target};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::args;
@@ -43,19 +43,25 @@ impl Service {
     /// What the machine refuses (3), an address that cannot be bound (4), a log that cannot be
     /// opened (1), a thread that cannot be had (70).
     pub(crate) fn start(snapshot: Snapshot) -> Result<Service, Failure> {
-        let snapshot = Arc::new(snapshot);
-        let settings = &snapshot.settings;
-        let errors = error_log(settings);
+        let errors = error_log(&snapshot.settings);
         for warning in &snapshot.warnings {
             errors.write(Level::Warn, "config", warning.clone());
         }
         raise_descriptor_limit(&errors);
-        let configs = shard_configs(settings, &errors)?;
+        let started = Service::start_parts(Arc::new(snapshot), &errors);
+        // What was noted on the way stands before the start lines, or before the failure.
+        errors.flush();
+        started
+    }
+
+    fn start_parts(snapshot: Arc<Snapshot>, errors: &ErrorLog) -> Result<Service, Failure> {
+        let settings = &snapshot.settings;
+        let configs = shard_configs(settings, errors)?;
         let (listeners, addresses) = bind(&snapshot, configs.len())?;
         let registry = Arc::new(Registry::new(configs.len(), VERSION, SystemTime::now()));
-        let (recorders, access_log) = open_access_log(settings, &registry, &errors)?;
+        let (recorders, access_log) = open_access_log(settings, &registry, errors)?;
         let status = Status::new(&snapshot);
-        let admin = serve_admin(settings, &status, &registry, &errors)?;
+        let admin = serve_admin(settings, &status, &registry, errors)?;
         name_routes(access_log.as_ref(), &snapshot);
         in_force(&registry, &snapshot);
         let parts = configs.into_iter().zip(listeners).zip(recorders).enumerate();
@@ -67,7 +73,7 @@ impl Service {
         });
         let start = Start { snapshot: Arc::clone(&snapshot), shards: shards.collect() };
         let seat = Arc::new(OnceLock::new());
-        let mut publisher = publisher(&seat, &errors);
+        let mut publisher = publisher(&seat, errors);
         // Before there is anybody to tell: from now on the publisher outlives every holder.
         publisher.publish(&snapshot);
         let gateway = Arc::new(Gateway::start(start).map_err(start_failure)?);
@@ -82,7 +88,7 @@ impl Service {
             publisher,
             registry,
             access_log,
-            errors,
+            errors: errors.clone(),
             status,
             admin,
             stalls,
@@ -182,6 +188,11 @@ impl Service {
     pub(crate) fn stop(&self) {
         self.status.draining();
         self.gateway.stop();
+    }
+
+    /// Panics caught in all shards so far.
+    pub(crate) fn panics(&self) -> u64 {
+        self.registry.level(Gauge::Panics)
     }
 
     /// Whether every shard has ended.
