@@ -135,24 +135,27 @@ start_upstream() {
 }
 
 # start_gateway NAME CPU: nginx, haproxy or ringway in front of UPSTREAM_PORT with one worker; sets
-# GATEWAY_PORT and GATEWAY_PID. $RINGWAY is the binary, $HEADERS is `same` or `off`.
+# GATEWAY_PORT and GATEWAY_PID. $RINGWAY is the binary, $HEADERS as in versus.sh.
 start_gateway() {
     GATEWAY_PORT=$(free_port)
     local config="$WORK/$1.cfg"
     case $1 in
     nginx | haproxy)
-        # With HEADERS=off the lines that do ringway's header work are left out.
+        local lean=()
+        [[ ${HEADERS:-same} == same ]] || lean=(-e '/# headers$/d')
         sed -e "s|@LISTEN@|$GATEWAY_PORT|; s|@UPSTREAM@|$UPSTREAM_PORT|; s|@WORK@|$WORK|" \
-            "$HERE/versus/$1.cfg" | if [[ ${HEADERS:-same} == off ]]; then grep -v '# headers$'; else cat; fi >"$config"
+            "${lean[@]}" "$HERE/versus/$1.cfg" >"$config"
         ;;
     esac
+    local flags=()
+    [[ ${HEADERS:-same} != none ]] || flags=(--forwarded false --request-id false)
     case $1 in
     nginx) start nginx taskset -c "$2" nginx -p "$WORK" -c "$config" -e "$WORK/nginx-error.log" ;;
     haproxy) start haproxy taskset -c "$2" haproxy -db -f "$config" ;;
     ringway)
         start ringway taskset -c "$2" "$RINGWAY" run --listen "127.0.0.1:$GATEWAY_PORT" \
             --upstream "127.0.0.1:$UPSTREAM_PORT" --shards 1 --cpus "$2" --access-log off \
-            --admin "unix:$WORK/ringway-$GATEWAY_PORT.sock" ${RINGWAY_FLAGS:-}
+            --admin "unix:$WORK/ringway-$GATEWAY_PORT.sock" "${flags[@]}"
         ;;
     *) fail "unknown contender $1" ;;
     esac

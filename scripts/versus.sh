@@ -8,10 +8,10 @@
 #
 #   scripts/versus.sh [--rounds 5] [--seconds 6] [--rows get-100,get-1k,post-16k,get-1m]
 #                     [--contenders nginx,haproxy,ringway] [--ringway PATH] [--format json]
-#                     [--headers same|off] [--gateway-cpu 0] [--load-cpu 1]
+#                     [--headers same|none|ringway] [--gateway-cpu 0] [--load-cpu 1]
 #
-# --headers same (the default) lets the peers write the forwarding headers that ringway always
-# writes; off spares them that work. RINGWAY_BIN and RINGWAY_BENCH_BIN name the binaries; without
+# --headers same (the default): everybody writes X-Forwarded-For, -Proto, -Host and X-Request-Id;
+# none: nobody does; ringway: only ringway does, which the peers gain from. RINGWAY_BIN and RINGWAY_BENCH_BIN name the binaries; without
 # them they are built.
 
 source "$(dirname "${BASH_SOURCE[0]}")/harness.sh"
@@ -35,6 +35,8 @@ while [[ $# -gt 0 ]]; do
     esac
     shift 2
 done
+[[ $HEADERS =~ ^(same|none|ringway)$ ]] || fail "--headers is same, none or ringway"
+[[ $FORMAT =~ ^(text|json)$ ]] || fail "--format is text or json"
 IFS=, read -r -a ROWS <<<"$ROWS"
 IFS=, read -r -a CONTENDERS <<<"$CONTENDERS"
 
@@ -149,6 +151,6 @@ if [[ $FORMAT == json ]]; then
 else
     echo "CPU us/request (user + system), medians of $ROUNDS interleaved rounds of $SECONDS_EACH s,"
     echo "closed loop (wrk), one worker on core $GATEWAY_CPU, upstream and load on core $LOAD_CPU,"
-    echo "peers' forwarding headers: $HEADERS; ratio = ringway / better of the others"
+    echo "forwarding headers: $HEADERS; ratio = ringway / better of the others"
     printf '%s' "$TABLE"
 fi
