@@ -17,7 +17,8 @@ check() {
         script=$(basename "$lua" .lua)
         [[ $script == report ]] && continue
         "$HERE/load.sh" "http://127.0.0.1:$2/" --script "$script" --connections 8 --seconds 1 \
-            >"$WORK/load.txt" 2>&1 || { cat "$WORK/load.txt" >&2; fail "$script failed against $1"; }
+            >"$WORK/load.txt" 2>&1 ||
+            { cat "$WORK/load.txt" >&2; fail "$script failed against $1"; }
         echo "$script against $1: $(grep '^result: ' "$WORK/load.txt")"
     done
 }

@@ -62,7 +62,7 @@ start() {
 wait_port() {
     for _ in $(seq 400); do
         if listens "$1"; then return; fi
-        kill -0 "$PID" 2>/dev/null || { cat "$LOG" >&2; fail "it ended before it listened (above)"; }
+        kill -0 "$PID" 2>/dev/null || { cat "$LOG" >&2; fail "it ended at start (above)"; }
         sleep 0.025
     done
     cat "$LOG" >&2

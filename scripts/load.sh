@@ -33,8 +33,8 @@ if command -v wrk2 >/dev/null; then
     TOOL=(wrk2 -R"$RATE" "${OPTIONS[@]}")
 else
     need wrk wrk
-    echo "wrk: closed loop (wrk2 is not installed): the rate is ignored, latency leaves out what a" \
-        "stall held back; ringway-bench http1 has an open loop"
+    echo "wrk: closed loop (wrk2 is not installed): the rate is ignored, latency leaves out" \
+        "what a stall held back; ringway-bench http1 has an open loop"
     TOOL=(wrk "${OPTIONS[@]}")
 fi
 "${TOOL[@]}" "$URL" "$@" | tee "$WORK/output"

@@ -49,7 +49,8 @@ measure() {
 
 # slow KIND COUNT PATH: starts slow clients and waits until they are at it; SLOW_PID ends them.
 slow() {
-    start slow taskset -c "$LAST_CPU" "$BENCH" slow --kind "$1" --count "$2" --url "$URL$3" --hold 10m
+    start slow taskset -c "$LAST_CPU" "$BENCH" slow --kind "$1" --count "$2" \
+        --url "$URL$3" --hold 10m
     SLOW_PID=$PID
     wait_line ready "$LOG" "$PID"
 }

@@ -11,8 +11,8 @@
 #                     [--headers same|none|ringway] [--gateway-cpu 0] [--load-cpu 1]
 #
 # --headers same (the default): everybody writes X-Forwarded-For, -Proto, -Host and X-Request-Id;
-# none: nobody does; ringway: only ringway does, which the peers gain from. RINGWAY_BIN and RINGWAY_BENCH_BIN name the binaries; without
-# them they are built.
+# none: nobody does; ringway: only ringway does, which the peers gain from. RINGWAY_BIN and
+# RINGWAY_BENCH_BIN name the binaries; without them they are built.
 
 source "$(dirname "${BASH_SOURCE[0]}")/harness.sh"
 
@@ -147,7 +147,8 @@ for each in "${ROWS[@]}"; do run_row "$each"; done
 
 if [[ $FORMAT == json ]]; then
     IFS=,
-    echo "{\"rounds\":$ROUNDS,\"seconds\":$SECONDS_EACH,\"headers\":\"$HEADERS\",\"rows\":[${json_rows[*]}]}"
+    echo "{\"rounds\":$ROUNDS,\"seconds\":$SECONDS_EACH,\"headers\":\"$HEADERS\"," \
+        "\"rows\":[${json_rows[*]}]}"
 else
     echo "CPU us/request (user + system), medians of $ROUNDS interleaved rounds of $SECONDS_EACH s,"
     echo "closed loop (wrk), one worker on core $GATEWAY_CPU, upstream and load on core $LOAD_CPU,"

@@ -67,8 +67,14 @@ fn slow() -> Command {
     Command::new("slow")
         .about("Clients that are too slow; prints `ready` once all of them are at it")
         .arg(url())
-        .arg(text("kind", "zero-window", "zero-window: ask and never read; drip: send a head byte by byte; reader: read at --bytes-per-second")
-            .value_parser(["zero-window", "drip", "reader"]))
+        .arg(
+            text(
+                "kind",
+                "zero-window",
+                "ask and never read; send a head byte by byte; read slowly",
+            )
+            .value_parser(["zero-window", "drip", "reader"]),
+        )
         .arg(number("count", "1", "connections"))
         .arg(span("hold", "10s", "how long"))
         .arg(span("every", "1s", "drip: time between two bytes of a connection"))

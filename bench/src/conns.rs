@@ -46,8 +46,8 @@ pub(crate) fn run(matches: &ArgMatches) -> Result<ExitCode> {
         );
     } else {
         println!(
-            "{baseline} -> {count} idle connections: private dirty {} -> {} KiB, of that excluded {} \
-             -> {} KiB",
+            "{baseline} -> {count} idle connections: private dirty {} -> {} KiB, of that \
+             excluded {} -> {} KiB",
             before.0 >> 10,
             after.0 >> 10,
             before.1 >> 10,

@@ -1,8 +1,9 @@
 //! Offers the load of a `Plan`: threads with a runtime each, a task per connection.
 //!
-//! It decides nothing about what is offered (`plan`) or said (`report`). In an open loop a request's
-//! latency counts from its intended start, whether or not the connection was free then, so a stall
-//! of the server is not hidden by the requests that were held back meanwhile (coordinated omission).
+//! It decides nothing about what is offered (`plan`) or said (`report`). In an open loop a
+//! request's latency counts from its intended start, whether or not the connection was free then,
+//! so a stall of the server is not hidden by the requests that were held back meanwhile
+//! (coordinated omission).
 
 use std::cell::RefCell;
 use std::rc::Rc;

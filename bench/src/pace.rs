@@ -1,9 +1,9 @@
 //! Wakes load connections at their intended start.
 //!
 //! monoio's timers tick in milliseconds, which is longer than most requests take, so they are not
-//! used here: a thread of its own sleeps on the kernel's high-resolution timer and rings a socket at
-//! every beat; the runtime then wakes what is due. What is left of lateness is reported as start lag.
-//! Cost: a wake-up of the runtime per beat, at most `1 / BEAT_MIN` a second.
+//! used here: a thread of its own sleeps on the kernel's high-resolution timer and rings a socket
+//! at every beat; the runtime then wakes what is due. What is left of lateness is reported as
+//! start lag. Cost: a wake-up of the runtime per beat, at most `1 / BEAT_MIN` a second.
 
 use std::cell::RefCell;
 use std::cmp::Reverse;

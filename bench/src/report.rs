@@ -24,7 +24,7 @@ pub(crate) fn text(plan: &Plan, outcome: &Outcome) -> String {
     if tally.unsent > 0 {
         let _ = writeln!(
             out,
-            "  not sent    {}: the offered rate was not reached; their wait so far is in the latency",
+            "  not sent    {}: the offered rate was not reached; their wait is in the latency",
             tally.unsent
         );
     }

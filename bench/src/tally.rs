@@ -16,7 +16,7 @@ pub(crate) struct Times(Histogram<u64>);
 
 impl Times {
     fn new() -> Self {
-        // INVARIANT: the bounds are constants that hdrhistogram accepts (1 <= low, 2 * low <= high).
+        // INVARIANT: constants that hdrhistogram accepts: 1 <= low, 2 * low <= high.
         Self(Histogram::new_with_bounds(1, NANOS_MAX, 3).expect("sound bounds"))
     }
 

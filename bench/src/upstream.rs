@@ -1,5 +1,5 @@
-//! `ringway-bench upstream`: the mock of the `mock` crate as a process of its own, so that it can be
-//! pinned to a core and its CPU time does not count as anybody else's.
+//! `ringway-bench upstream`: the mock of the `mock` crate as a process of its own, so that it can
+//! be pinned to a core and its CPU time does not count as anybody else's.
 
 use std::process::ExitCode;
 use std::time::Duration;

@@ -1,6 +1,7 @@
 //! `http://HOST:PORT/PATH`: where load goes.
 //!
-//! It is not a general URL: no user, no fragment, no https. Names are resolved once, before the load.
+//! It is not a general URL: no user, no fragment, no https. Names are resolved once, before the
+//! load.
 
 use std::net::{SocketAddr, ToSocketAddrs};
 

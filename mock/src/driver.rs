@@ -1,7 +1,7 @@
 //! A monoio runtime on whatever this machine allows: io_uring, else epoll.
 //!
-//! It is not a choice for the user: monoio probes for io_uring, and where the probe succeeds but the
-//! real ring does not (the locked-memory limit is used up), epoll is taken as well.
+//! It is not a choice for the user: monoio probes for io_uring, and where the probe succeeds but
+//! the real ring does not (the locked-memory limit is used up), epoll is taken as well.
 
 use std::future::Future;
 use std::io;

@@ -1,4 +1,5 @@
-//! Who answers: upstream servers for `ringway mock`, `ringway demo`, the load scripts and the tests.
+//! Who answers: upstream servers for `ringway mock`, `ringway demo`, the load scripts and the
+//! tests.
 //!
 //! It is not a general web server and not a part of the gateway: it runs on monoio and has a parser
 //! of its own around httparse, so that what judges the gateway shares no code with it.

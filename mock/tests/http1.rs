@@ -111,8 +111,8 @@ fn an_echo_tells_everything_of_the_request() {
     assert!(reply.head.contains("content-type: application/json"));
     assert_eq!(
         String::from_utf8(reply.body).unwrap(),
-        "{\"method\":\"PUT\",\"target\":\"/echo?a=1\",\"version\":\"1.1\",\"fields\":[[\"Host\",\"x\"],\
-         [\"X-A\",\"\\\"q\\\"\"],[\"Content-Length\",\"2\"]],\"body_bytes\":2,\"body\":\"hi\"}\n"
+        "{\"method\":\"PUT\",\"target\":\"/echo?a=1\",\"version\":\"1.1\",\"fields\":[\
+         [\"Host\",\"x\"],[\"X-A\",\"\\\"q\\\"\"],[\"Content-Length\",\"2\"]],\"body_bytes\":2,\"body\":\"hi\"}\n"
     );
 }
 

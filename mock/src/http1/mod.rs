@@ -2,8 +2,8 @@
 //!
 //! Paths: `/echo` answers with the request as JSON, `/raw` with the request's body, `/duplex` with
 //! the request's body piece by piece while it arrives; every other path with a fixed body of
-//! `Options::body_bytes` bytes whose content is [`body_byte`]. What a query may ask for is listed at
-//! [`ask::Ask`].
+//! `Options::body_bytes` bytes whose content is [`body_byte`]. What a query may ask for is listed
+//! at [`ask::Ask`].
 //!
 //! It is not strict: a request that httparse takes is answered, whatever the RFC thinks of it.
 //! Cost of a plain request: one read, one write, no allocation; large fixed bodies are sent from
