@@ -4,7 +4,7 @@
 //! Every fault is found in one pass, whatever else is wrong: an item that could not be read still
 //! counts as declared, so that nothing else is blamed for its absence. Blocks on DNS.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use crate::decode::Fault;
 use crate::error::{ConfigError, did_you_mean};
 use crate::settings::{REGISTRY, Settings, position};
 use crate::snapshot::{ListenerPlan, RoutePlan, Snapshot};
-use crate::tree::{Place, shorten};
+use crate::tree::{Node, Place, shorten};
 
 /// The only protocol of this build.
 const PROTOCOL: &str = "http1";
@@ -102,10 +102,9 @@ impl Compile<'_> {
         self.faults.push(Fault::new(place, message));
     }
 
-    /// A configuration that can do nothing is a mistake, not a wish. Only said when nothing was
-    /// typed: faulty items have been reported already.
+    /// A configuration that can do nothing is a mistake, not a wish.
     fn require_parts(&mut self) {
-        if self.config.file.is_empty() {
+        if !self.config.complete {
             return;
         }
         let start = Place { line: 1, column: 1 };
@@ -114,8 +113,7 @@ impl Compile<'_> {
             ("clusters", self.config.clusters.is_empty()),
             ("routes", self.config.routes.is_empty()),
         ] {
-            let has_errors = !self.faults.is_empty();
-            if empty && !has_errors {
+            if empty {
                 self.fault(start, format!("`{name}` is missing or empty: nothing can be served"));
             }
         }
@@ -149,6 +147,7 @@ impl Compile<'_> {
     ) -> Option<String> {
         let text = spec.address.as_str();
         let why = match read_address(text) {
+            _ if item.healed && text.is_empty() => return None,
             Ok(Address::Fixed(address)) => return Some(address),
             Ok(Address::Name(name, port)) => format!(
                 "address `{}` is a name: listen on an IP address, like 0.0.0.0:{port} or \
@@ -221,14 +220,20 @@ impl Compile<'_> {
 
     fn endpoints(&mut self, item: &Item<ClusterSpec>, spec: &ClusterSpec) -> Vec<Endpoint> {
         let list = item.node.as_ref().and_then(|node| node.field("endpoints"));
-        let place = |index: usize| {
-            let node = list.and_then(|list| list.items().get(index));
-            node.map_or(item.place(&["endpoints"]), |node| node.towards(&["address"]).place)
+        let items = list.map_or(&[][..], |list| list.items());
+        // Healing may have shifted the list, so that the text decides before the position.
+        let place = |index: usize, address: &str| {
+            let has_text = |node: &&Node| node.towards(&["address"]).text() == Some(address);
+            let found = items.get(index).filter(has_text).or(items.iter().find(has_text));
+            found.map_or(item.place(&["endpoints"]), |node| node.towards(&["address"]).place)
         };
         let mut typed = BTreeMap::new();
         let mut endpoints: Vec<Endpoint> = Vec::new();
         for (index, endpoint) in spec.endpoints.iter().enumerate() {
             let before = self.faults.len();
+            if item.healed && endpoint.address.is_empty() {
+                continue;
+            }
             self.endpoint(endpoint, &mut endpoints);
             if typed.insert(&endpoint.address, index).is_some() {
                 let address = shorten(&endpoint.address);
@@ -238,8 +243,11 @@ impl Compile<'_> {
                 ));
             }
             for fault in &mut self.faults[before..] {
-                fault.place = place(index);
+                fault.place = place(index, &endpoint.address);
             }
+        }
+        if item.healed {
+            return endpoints;
         }
         if spec.endpoints.is_empty() {
             let message = format!("cluster `{}` has no endpoints", item.name);
@@ -293,7 +301,8 @@ impl Compile<'_> {
             }
             let Some(spec) = &item.spec else { continue };
             let cluster = names.get(spec.cluster.as_str()).copied();
-            if cluster.is_none() {
+            let named = !(item.healed && spec.cluster.is_empty());
+            if cluster.is_none() && named {
                 let message = format!("unknown cluster `{}`", shorten(&spec.cluster));
                 let hint = did_you_mean(&spec.cluster, names.keys().copied());
                 let place = item.place(&["cluster"]);
@@ -308,19 +317,28 @@ impl Compile<'_> {
         plans
     }
 
-    /// Builds the table of the routes that could be read, and gives its faults their places.
+    /// Builds the table, and gives its faults their places. Routes with faults of their own are
+    /// tried alone: half of one must not seem to take another's place.
     fn table(&mut self) -> Table {
         let config = self.config;
-        let read: Vec<(&Item<RouteSpec>, RouteSpec)> =
-            config.routes.iter().filter_map(|item| Some((item, item.spec.clone()?))).collect();
-        let specs: Vec<RouteSpec> = read.iter().map(|(_, spec)| spec.clone()).collect();
+        let (healed, whole): (Vec<_>, Vec<_>) =
+            config.routes.iter().partition(|item: &&Item<RouteSpec>| item.healed);
+        for item in healed {
+            self.build(&[item]);
+        }
+        self.build(&whole)
+    }
+
+    fn build(&mut self, items: &[&Item<RouteSpec>]) -> Table {
+        let items: Vec<_> = items.iter().filter(|item| item.spec.is_some()).collect();
+        let specs: Vec<RouteSpec> = items.iter().filter_map(|item| item.spec.clone()).collect();
         let errors = match Table::build(&specs) {
             Ok(table) => return table,
             Err(errors) => errors,
         };
         for error in errors {
-            let item = read[error.index].0;
-            let other = error.other.map(|index| read[index].0.place(&["id"]));
+            let item = items[error.index];
+            let other = error.other.map(|index| items[index].place(&["id"]));
             let message = match other {
                 Some(Place { line, .. }) if line > 0 => format!("{error} (line {line})"),
                 _ => error.to_string(),
@@ -335,9 +353,9 @@ impl Compile<'_> {
 
     /// Clusters no route leads to.
     fn unused(&self) -> Vec<String> {
-        let specs = || self.config.routes.iter().filter_map(|item| item.spec.as_ref());
-        let used = |item: &&Item<ClusterSpec>| specs().any(|spec| spec.cluster == item.name);
-        let unused = self.config.clusters.iter().filter(|item| !used(item));
+        let specs = self.config.routes.iter().filter_map(|item| item.spec.as_ref());
+        let used: BTreeSet<&str> = specs.map(|spec| spec.cluster.as_str()).collect();
+        let unused = self.config.clusters.iter().filter(|item| !used.contains(item.name.as_str()));
         let line = |item: &Item<ClusterSpec>| {
             let Place { line, column } = item.place(&[]);
             let file = &self.config.file;

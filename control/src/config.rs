@@ -5,6 +5,7 @@
 //! settings are read by their registry. It knows the top level and listeners.
 
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 
 use router::{ClusterSpec, EndpointSpec, RouteSpec};
 
@@ -34,18 +35,39 @@ pub(crate) enum Protocols {
     Many(Vec<String>),
 }
 
-/// Something typed, with the node it was read from; `spec` is `None` when it was faulty.
+/// Something typed, with the node it was read from.
 #[derive(Clone, Debug)]
 pub(crate) struct Item<T> {
+    /// `None` when nothing could be made of it.
     pub(crate) spec: Option<T>,
+    /// It had faults: `spec` has neutral values in some places, see `decode`.
+    pub(crate) healed: bool,
     pub(crate) name: String,
+    /// Where it begins, with its key if it has one; line 0 when it was made from flags.
+    place: Place,
     pub(crate) node: Option<Node>,
 }
 
+impl<T: DeserializeOwned> Item<T> {
+    fn read(name: &str, place: Place, node: &Node, faults: &mut Vec<Fault>) -> Item<T> {
+        let before = faults.len();
+        let spec = decode(node, faults);
+        let healed = faults.len() > before;
+        Item { spec, healed, name: name.to_owned(), place, node: Some(node.clone()) }
+    }
+}
+
 impl<T> Item<T> {
-    /// Where `path` inside the item stands; line 0 for an item made from flags.
+    fn made(name: &str, spec: T) -> Item<T> {
+        let (name, place) = (name.to_owned(), Place::default());
+        Item { spec: Some(spec), healed: false, name, place, node: None }
+    }
+
+    /// Where `path` inside the item stands, or as far towards it as there is something.
     pub(crate) fn place(&self, path: &[&str]) -> Place {
-        self.node.as_ref().map_or(Place::default(), |node| node.towards(path).place)
+        let begins = |node: &Node| path.first().and_then(|key| node.field(key)).is_some();
+        let node = self.node.as_ref().filter(|node| begins(node));
+        node.map_or(self.place, |node| node.towards(path).place)
     }
 }
 
@@ -54,11 +76,15 @@ impl<T> Item<T> {
 pub(crate) struct Config {
     pub(crate) file: String,
     text: String,
+    /// Where each line of `text` begins; finding one must not mean counting from the top.
+    line_starts: Vec<usize>,
     pub(crate) settings: Settings,
     pub(crate) listeners: Vec<Item<ListenerSpec>>,
     pub(crate) clusters: Vec<Item<ClusterSpec>>,
     pub(crate) routes: Vec<Item<RouteSpec>>,
     pub(crate) warnings: Vec<String>,
+    /// The top level could be read as a whole, so that what is not there was not typed.
+    pub(crate) complete: bool,
 }
 
 const TOP: &[&str] = &["version", "settings", "listeners", "clusters", "routes"];
@@ -69,8 +95,13 @@ const LISTEN_DEFAULT: &str = "127.0.0.1:8080";
 impl Config {
     /// Reads a file's text. Faults are added; what could be read is returned.
     pub(crate) fn parse(file: &str, text: &str, errors: &mut Vec<ConfigError>) -> Config {
-        let mut config =
-            Config { file: file.to_owned(), text: text.to_owned(), ..Config::default() };
+        let newlines = text.bytes().zip(1..).filter(|(byte, _)| *byte == b'\n');
+        let mut config = Config {
+            file: file.to_owned(),
+            text: text.to_owned(),
+            line_starts: std::iter::once(0).chain(newlines.map(|(_, next)| next)).collect(),
+            ..Config::default()
+        };
         let (mut yaml, mut faults) = (Vec::new(), Vec::new());
         let root = tree::parse(text, &mut yaml);
         let broken = root.is_none() && !yaml.is_empty();
@@ -92,8 +123,12 @@ impl Config {
         if line == 0 {
             return error;
         }
-        let snippet = self.text.lines().nth(line as usize - 1).map(str::to_owned);
-        ConfigError { line, column, snippet, ..error }
+        ConfigError { line, column, snippet: self.line(line), ..error }
+    }
+
+    fn line(&self, line: u32) -> Option<String> {
+        let start = *self.line_starts.get(line as usize - 1)?;
+        self.text.get(start..)?.lines().next().map(str::to_owned)
     }
 
     fn read(&mut self, root: &Node, faults: &mut Vec<Fault>) {
@@ -103,6 +138,7 @@ impl Config {
             return;
         }
         read_version(root, faults);
+        self.complete = true;
         for (key, node) in root.entries() {
             match &*key.text {
                 "version" => {}
@@ -111,7 +147,14 @@ impl Config {
                 "listeners" => self.listeners = read_list(node, "address", faults),
                 "routes" => self.routes = read_list(node, "id", faults),
                 "clusters" => self.clusters = read_map(node, faults),
-                other => faults.push(unknown_key(key.place, other, TOP)),
+                "protocols" => {
+                    let message = "`protocols` is not supported by this build at the top level";
+                    faults.push(Fault::new(key.place, message));
+                }
+                other => {
+                    self.complete = false;
+                    faults.push(unknown_key(key.place, other, TOP));
+                }
             }
         }
     }
@@ -142,14 +185,11 @@ impl Config {
     /// Faults of settings that are each in range, reported where the value came from.
     pub(crate) fn check_settings(&self, errors: &mut Vec<ConfigError>) {
         for (index, why) in self.settings.check() {
-            let source = self.settings.source_at(index);
-            let name = REGISTRY[index].name;
-            let message = format!("{name}: {why}");
-            errors.push(match source {
+            errors.push(match self.settings.source_at(index) {
                 Source::File { line, column, .. } => {
-                    self.error(Fault::new(Place { line: *line, column: *column }, message))
+                    self.error(Fault::new(Place { line: *line, column: *column }, why))
                 }
-                Source::Default => ConfigError::new("settings", message),
+                Source::Default => ConfigError::new("settings", why),
                 other => ConfigError::new(other.to_string(), why),
             });
         }
@@ -189,10 +229,9 @@ impl Config {
         let endpoint = |address| EndpointSpec { address, weight: 1 };
         let endpoints = upstream.into_iter().map(endpoint).collect();
         let cluster = ClusterSpec { endpoints, ..ClusterSpec::default() };
-        let name = "upstream".to_owned();
-        self.clusters.push(Item { spec: Some(cluster), name: name.clone(), node: None });
-        let route = RouteSpec { id: "all".to_owned(), cluster: name, ..RouteSpec::default() };
-        self.routes.push(Item { spec: Some(route), name: "all".to_owned(), node: None });
+        self.clusters.push(Item::made("upstream", cluster));
+        let (id, cluster) = ("all".to_owned(), "upstream".to_owned());
+        self.routes.push(Item::made("all", RouteSpec { id, cluster, ..RouteSpec::default() }));
     }
 
     fn lay_listen(&mut self, listen: Vec<String>, errors: &mut Vec<ConfigError>) {
@@ -209,8 +248,7 @@ impl Config {
         let several = listen.len() > 1;
         let replace = |address: String| {
             let name = typed.name.clone().filter(|_| !several);
-            let spec = ListenerSpec { name, address: address.clone(), ..typed.clone() };
-            Item { spec: Some(spec), name: address, node: None }
+            Item::made(&address.clone(), ListenerSpec { name, address, ..typed.clone() })
         };
         self.listeners = listen.into_iter().map(replace).collect();
     }
@@ -247,7 +285,7 @@ fn expect_map(node: &Node, faults: &mut Vec<Fault>) -> bool {
     is_map
 }
 
-fn read_list<T: serde::de::DeserializeOwned>(
+fn read_list<T: DeserializeOwned>(
     node: &Node,
     name_key: &str,
     faults: &mut Vec<Fault>,
@@ -256,22 +294,15 @@ fn read_list<T: serde::de::DeserializeOwned>(
         let found = node.describe();
         faults.push(Fault::new(node.place, format!("expected a list, found {found}")));
     }
-    let item = |node: &Node| Item {
-        spec: decode(node, faults),
-        name: node.field(name_key).and_then(Node::text).unwrap_or_default().to_owned(),
-        node: Some(node.clone()),
-    };
-    node.items().iter().map(item).collect()
+    let name =
+        |node: &Node| node.field(name_key).and_then(Node::text).unwrap_or_default().to_owned();
+    node.items().iter().map(|node| Item::read(&name(node), node.place, node, faults)).collect()
 }
 
-fn read_map<T: serde::de::DeserializeOwned>(node: &Node, faults: &mut Vec<Fault>) -> Vec<Item<T>> {
+fn read_map<T: DeserializeOwned>(node: &Node, faults: &mut Vec<Fault>) -> Vec<Item<T>> {
     expect_map(node, faults);
-    let item = |(key, node): &(Key, Node)| Item {
-        spec: decode(node, faults),
-        name: key.text.to_string(),
-        node: Some(node.clone()),
-    };
-    node.entries().iter().map(item).collect()
+    let read = |(key, node): &(Key, Node)| Item::read(&key.text, key.place, node, faults);
+    node.entries().iter().map(read).collect()
 }
 
 /// For fuzzers: reads and compiles any bytes as a file, without touching the network or the disk.
@@ -286,5 +317,72 @@ pub fn fuzz_config(bytes: &[u8]) {
     assert!(compiled.is_some() || !errors.is_empty(), "refused without a reason");
     for error in errors {
         assert!(!error.to_string().is_empty());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::fuzz_config;
+
+    /// Fragments that steer random text into the decoder instead of the YAML errors.
+    fn fragment() -> impl Strategy<Value = String> {
+        let words = prop::sample::select(vec![
+            "version: 1\n",
+            "settings:\n",
+            "listeners:\n",
+            "clusters:\n",
+            "routes:\n",
+            "  ",
+            "- ",
+            "name: x\n",
+            "address: 127.0.0.1:1\n",
+            "endpoints: [",
+            "]",
+            "{",
+            "}",
+            "id: a\n",
+            ", ",
+            "cluster: c\n",
+            "match: ",
+            "host: '*.a'\n",
+            "path: /a/*\n",
+            "c:\n",
+            "&a ",
+            "*a ",
+            "\n",
+            "protocols: auto\n",
+            "timeout: 5s\n",
+            "weight: 1",
+            "null",
+            "? ",
+            ": ",
+            "!!str ",
+            "---\n",
+        ]);
+        prop_oneof![9 => words.prop_map(str::to_owned), 1 => "\\PC{0,6}"]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 2000, ..ProptestConfig::default() })]
+
+        #[test]
+        fn no_text_panics(parts in prop::collection::vec(fragment(), 0..40)) {
+            fuzz_config(parts.concat().as_bytes());
+        }
+
+        #[test]
+        fn a_damaged_file_is_read_or_refused(at in 0usize..600, with in "\\PC{0,3}", cut in 0usize..9) {
+            let text = include_str!("../../docs/examples/edge.yaml");
+            let floor = |at: usize| (0..=at.min(text.len())).rev().find(|at| text.is_char_boundary(*at));
+            let (start, end) = (floor(at).unwrap_or(0), floor(at + cut).unwrap_or(0));
+            fuzz_config(format!("{}{with}{}", &text[..start], &text[end..]).as_bytes());
+        }
+    }
+
+    #[test]
+    fn bytes_that_are_not_text_are_ignored() {
+        fuzz_config(b"\xff\xfe");
     }
 }

@@ -4,7 +4,8 @@
 //! and this crate learns of it by nothing more than a build. Serde stops at its first fault; this
 //! module goes on by *healing*: it notes the fault, takes the faulty entry out of a copy of the
 //! tree (or puts a neutral value where a required one is missing) and decodes again, until
-//! nothing is left to note. What was healed is never used: one fault makes the result `None`.
+//! nothing is left to note. A healed value is good for finding further faults and for nothing
+//! else; it is marked as such where it is kept.
 //!
 //! Scalars are strict: `true` and `false` alone are booleans, quoted text is never a number.
 //!
@@ -15,7 +16,7 @@ use std::rc::Rc;
 
 use serde::de::{self, DeserializeOwned, IntoDeserializer, Unexpected, Visitor};
 
-use crate::error::did_you_mean;
+use crate::error::{did_you_mean, near};
 use crate::tree::{Key, Node, Place, Value, shorten};
 
 /// Faults noted for one item before the rest is left for the next run.
@@ -81,19 +82,21 @@ pub(crate) fn unknown_key(place: Place, key: &str, known: &[&str]) -> Fault {
     Fault { hint: Some(hint), ..Fault::new(place, message) }
 }
 
-/// Decodes `node`; faults are added in the order they were found.
+/// Decodes `node`; faults are added in the order they were found. With new faults the value is
+/// a healed one, or `None` where that was not possible.
 pub(crate) fn decode<T: DeserializeOwned>(node: &Node, faults: &mut Vec<Fault>) -> Option<T> {
     let mut tree = node.clone();
     let mut removed: Vec<(Place, String)> = Vec::new();
-    for round in 0..FAULTS_MAX {
+    for _ in 0..FAULTS_MAX {
         let error = match T::deserialize(&tree) {
-            Ok(value) => return (round == 0).then_some(value),
+            Ok(value) => return Some(value),
             Err(error) => error,
         };
         let place = error.place.unwrap_or(tree.place);
         match error.kind {
             Kind::Missing(key) => {
-                if !removed.contains(&(place, key.to_owned())) {
+                let known = removed.iter().any(|(map, gone)| *map == place && gone == key);
+                if !known {
                     faults.push(Fault::new(place, format!("`{key}` is missing")));
                 }
                 tree.supply(place, key);
@@ -101,6 +104,9 @@ pub(crate) fn decode<T: DeserializeOwned>(node: &Node, faults: &mut Vec<Fault>) 
             Kind::UnknownKey(key, known) => {
                 faults.push(unknown_key(place, &key, known));
                 tree.remove(place, &mut removed);
+                // A misspelt key is one fault: what it was meant to be is not missing as well.
+                let meant = near(&key, known.iter().copied()).zip(removed.last().cloned());
+                removed.extend(meant.map(|(meant, (map, _))| (map, meant.to_owned())));
             }
             Kind::Poisoned => return None,
             Kind::Wrong(message) => {

@@ -77,17 +77,22 @@ fn write_snippet(out: &mut fmt::Formatter<'_>, text: &str, line: u32, column: u3
 }
 
 /// The name among `known` that was probably meant: at most a third of its letters differ.
+pub(crate) fn near<'a>(typed: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    if typed.len() > 64 {
+        return None;
+    }
+    let typed = typed.to_lowercase();
+    let distance = |name: &'a str| (strsim::damerau_levenshtein(&typed, name), name);
+    let (distance, name) = known.into_iter().map(distance).min_by_key(|(distance, _)| *distance)?;
+    (distance * 3 <= name.len().max(3)).then_some(name)
+}
+
+/// The same as a question.
 pub(crate) fn did_you_mean<'a>(
     typed: &str,
     known: impl IntoIterator<Item = &'a str>,
 ) -> Option<String> {
-    if typed.len() > 64 {
-        return None;
-    }
-    let distance = |name: &str| strsim::damerau_levenshtein(&typed.to_lowercase(), name);
-    let near = known.into_iter().map(|name| (distance(name), name));
-    let (distance, name) = near.min_by_key(|(distance, _)| *distance)?;
-    (distance * 3 <= name.len().max(3)).then(|| format!("did you mean `{name}`?"))
+    near(typed, known).map(|name| format!("did you mean `{name}`?"))
 }
 
 #[cfg(test)]

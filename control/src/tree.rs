@@ -174,11 +174,49 @@ struct Open {
     key: Option<Key>,
     /// Lines of the keys so far.
     seen: BTreeMap<Rc<str>, u32>,
+    /// The key is a duplicate: its value is left out.
+    skip: bool,
 }
 
 impl Open {
+    /// Adds an item, a key or a value, whichever comes next.
+    fn put(&mut self, node: Node, errors: &mut Vec<Fault>) -> Result<(), Fault> {
+        let Some(entries) = &mut self.entries else {
+            self.items.push(node);
+            return Ok(());
+        };
+        match self.key.take() {
+            None => self.key = Some(self.read_key(&node, errors)?),
+            Some(_) if self.skip => self.skip = false,
+            Some(key) => entries.push((key, node)),
+        }
+        Ok(())
+    }
+
+    fn read_key(&mut self, node: &Node, errors: &mut Vec<Fault>) -> Result<Key, Fault> {
+        let Value::Scalar { text, .. } = &node.value else {
+            return Err((node.place, format!("a key must be text, not {}", node.describe())));
+        };
+        if let Some(first) = self.seen.get(text) {
+            self.skip = true;
+            let message = format!("duplicate key `{}`, first on line {first}", shorten(text));
+            errors.push((node.place, message));
+        } else {
+            self.seen.insert(Rc::clone(text), node.place.line);
+        }
+        Ok(Key { place: node.place, text: Rc::clone(text) })
+    }
+
     fn new(place: Place, anchor: usize, entries: Option<Vec<(Key, Node)>>) -> Open {
-        Open { place, anchor, entries, items: Vec::new(), key: None, seen: BTreeMap::new() }
+        Open {
+            place,
+            anchor,
+            entries,
+            items: Vec::new(),
+            key: None,
+            seen: BTreeMap::new(),
+            skip: false,
+        }
     }
 }
 
@@ -265,11 +303,7 @@ impl Builder {
         }
         match self.open.last_mut() {
             None => self.root = Some(node),
-            Some(Open { entries: None, items, .. }) => items.push(node),
-            Some(Open { entries: Some(entries), key, seen, .. }) => match key.take() {
-                None => *key = Some(read_key(&node, seen, errors)?),
-                Some(key) => entries.push((key, node)),
-            },
+            Some(open) => open.put(node, errors)?,
         }
         Ok(())
     }
@@ -287,20 +321,4 @@ fn refuse_tag(tagged: bool, place: Place, errors: &mut Vec<Fault>) {
     if tagged {
         errors.push((place, "tags (`!name`) are not supported".to_owned()));
     }
-}
-
-/// A duplicate key is reported and kept, so that its value is checked too.
-fn read_key(
-    node: &Node,
-    seen: &mut BTreeMap<Rc<str>, u32>,
-    errors: &mut Vec<Fault>,
-) -> Result<Key, Fault> {
-    let Value::Scalar { text, .. } = &node.value else {
-        return Err((node.place, format!("a key must be text, not {}", node.describe())));
-    };
-    if let Some(first) = seen.insert(Rc::clone(text), node.place.line) {
-        let message = format!("duplicate key `{}`, first on line {first}", shorten(text));
-        errors.push((node.place, message));
-    }
-    Ok(Key { place: node.place, text: Rc::clone(text) })
 }

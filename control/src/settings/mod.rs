@@ -14,7 +14,7 @@ pub use registry::{Applies, REGISTRY, Setting};
 
 pub(crate) use kind::Value;
 
-use crate::error::{ConfigError, did_you_mean};
+use crate::error::{ConfigError, did_you_mean, near};
 
 /// Where a value came from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -111,11 +111,14 @@ impl Settings {
                 continue;
             }
             let Some(index) = names.iter().position(|known| known == name) else {
-                let lower = names.iter().map(|name| name.to_lowercase()).collect::<Vec<_>>();
-                let near = did_you_mean(name, lower.iter().map(String::as_str));
-                let near =
-                    near.map(|hint| hint.to_uppercase().replace("DID YOU MEAN", "did you mean"));
-                warnings.extend(near.map(|hint| format!("env {name}: no such setting ({hint})")));
+                // `near` ignores case on the typed side only.
+                let plain = |setting: &Setting| setting.name.replace('-', "_");
+                let typed = &name["RINGWAY_".len()..];
+                let known: Vec<String> = REGISTRY.iter().map(plain).collect();
+                let near = near(typed, known.iter().map(String::as_str)).map(str::to_uppercase);
+                warnings.extend(near.map(|near| {
+                    format!("env {name}: no such setting (did you mean `RINGWAY_{near}`?)")
+                }));
                 continue;
             };
             if let Err(why) = self.set(index, text, Source::Variable(name.clone())) {
@@ -124,32 +127,46 @@ impl Settings {
         }
     }
 
-    /// Relations between values that each are in range.
+    /// Relations between values that each are in range. Each fault comes with the position of a
+    /// setting it is about, one that was set by somebody where there is one.
     pub(crate) fn check(&self) -> Vec<(usize, String)> {
-        let mut faults = Vec::new();
-        let mut require = |holds: bool, name: &str, message: &str| {
-            if !holds {
-                faults.extend(position(name).map(|index| (index, message.to_owned())));
-            }
-        };
-        let step = |bytes: u32| bytes.is_multiple_of(512);
-        require(self.cq_entries() >= self.ring_entries(), "cq-entries", "is below ring-entries");
-        require(step(self.buf_bytes()), "buf-bytes", "is not a multiple of 512");
-        require(step(self.bulk_buf_bytes()), "bulk-buf-bytes", "is not a multiple of 512");
-        require(
-            self.line_bytes_max() <= self.head_bytes_max(),
-            "line-bytes-max",
-            "is above head-bytes-max",
-        );
-        require(
-            self.target_bytes_max() <= self.line_bytes_max(),
-            "target-bytes-max",
-            "is above line-bytes-max",
-        );
         let cores = self.cpus().map_or(usize::MAX, <[usize]>::len);
         let shards = self.shards().unwrap_or(1) as usize;
-        require(shards <= cores, "shards", "is above the number of cores in cpus");
-        faults
+        let step = "a multiple of 512";
+        let relations = [
+            (self.cq_entries() >= self.ring_entries(), "cq-entries", "below", "ring-entries"),
+            (self.buf_bytes().is_multiple_of(512), "buf-bytes", "not", step),
+            (self.bulk_buf_bytes().is_multiple_of(512), "bulk-buf-bytes", "not", step),
+            (
+                self.line_bytes_max() <= self.head_bytes_max(),
+                "line-bytes-max",
+                "above",
+                "head-bytes-max",
+            ),
+            (
+                self.target_bytes_max() <= self.line_bytes_max(),
+                "target-bytes-max",
+                "above",
+                "line-bytes-max",
+            ),
+            (shards <= cores, "shards", "above the number of cores in", "cpus"),
+        ];
+        let broken = relations.into_iter().filter(|(holds, ..)| !holds);
+        broken
+            .filter_map(|(_, name, relation, to)| self.relation_fault(name, relation, to))
+            .collect()
+    }
+
+    fn relation_fault(&self, name: &str, relation: &str, to: &str) -> Option<(usize, String)> {
+        let show = |name: &str| {
+            let text = self.show(name).map(|(text, _)| format!("{name} ({text})"));
+            text.unwrap_or_else(|| name.to_owned())
+        };
+        let was_set = |index: &usize| *self.source_at(*index) != Source::Default;
+        let index = position(name)?;
+        let other = position(to).filter(was_set);
+        let place = Some(index).filter(was_set).or(other).unwrap_or(index);
+        Some((place, format!("{} is {relation} {}", show(name), show(to))))
     }
 
     /// Source of the value at `index`.

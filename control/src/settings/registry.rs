@@ -197,7 +197,7 @@ registry! {
         "Silence allowed on a client connection between requests.";
     "body-idle-timeout" body_idle_timeout: duration = "30s", time(), Reload,
         "Silence allowed inside a body.";
-    "body-rate-min" body_rate_min: u32 = "240", number(Unit::Bytes, 0, GIB, None), Reload,
+    "body-rate-min" body_rate_min: u32 = "240B", number(Unit::Bytes, 0, GIB, None), Reload,
         "Least bytes a second of a request body; 0 turns it off. 408 below it.";
     "body-grace" body_grace: duration = "5s", number(Unit::Time, 0, DAY_MS, None), Reload,
         "Time before body-rate-min counts.";
@@ -220,7 +220,7 @@ registry! {
     "target-bytes-max" target_bytes_max: u32 = "8KiB", bytes(64, MIB), Reload,
         "Bytes of a request target; 414 above it.";
     "body-bytes-max" body_bytes_max: opt_u64 = "none",
-        number(Unit::Bytes, 0, 1 << 50, Some("none")), Reload,
+        number(Unit::Bytes, 0, 1 << 40, Some("none")), Reload,
         "Bytes of a request body; 413 above it. A route's body_bytes_max goes before it.";
     "chunk-ext-bytes-max" chunk_ext_bytes_max: u16 = "256B", bytes(0, 65_535), Reload,
         "Bytes of extensions on one chunk.";

@@ -130,13 +130,15 @@ fn relations_are_checked() {
     let faults = |list: &[(&str, &str)]| {
         let (settings, errors) = flags(list);
         assert_eq!(errors, [] as [String; 0]);
-        let name = |(index, why): (usize, String)| format!("{} {why}", REGISTRY[index].name);
-        settings.check().into_iter().map(name).collect::<Vec<_>>()
+        settings.check().into_iter().map(|(_, why)| why).collect::<Vec<_>>()
     };
-    assert_eq!(faults(&[("ring-entries", "32768")]), ["cq-entries is below ring-entries"]);
-    assert_eq!(faults(&[("buf-bytes", "1000")]), ["buf-bytes is not a multiple of 512"]);
-    let cores = [("cpus", "0-1"), ("shards", "3")];
-    assert_eq!(faults(&cores), ["shards is above the number of cores in cpus"]);
+    let ring = faults(&[("ring-entries", "32768")]);
+    assert_eq!(ring, ["cq-entries (8192) is below ring-entries (32768)"]);
+    assert_eq!(faults(&[("buf-bytes", "1000")]), ["buf-bytes (1000B) is not a multiple of 512"]);
+    let cores = faults(&[("cpus", "0-1"), ("shards", "3")]);
+    assert_eq!(cores, ["shards (3) is above the number of cores in cpus (0-1)"]);
+    let target = faults(&[("line-bytes-max", "1KiB")]);
+    assert_eq!(target, ["target-bytes-max (8KiB) is above line-bytes-max (1KiB)"]);
 }
 
 #[test]

@@ -148,7 +148,7 @@ fn host_fault(name: &str, suffix: bool) -> Option<&'static str> {
     }
     let known = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
     if name.is_empty() {
-        Some("is empty: leave `host` out to take any, or write *.example.com for a suffix")
+        Some("names nothing: leave it out to take any host, or write *.example.com")
     } else if name.len() > 253 {
         Some("is longer than 253 bytes")
     } else if name.contains('*') {
