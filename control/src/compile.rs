@@ -10,6 +10,7 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
 use std::time::Duration;
 
+use protocols::WireSpec;
 use router::{Cluster, ClusterId, ClusterSpec, Endpoint, EndpointSpec, RouteSpec, Table, identity};
 
 use crate::config::{Config, Item, ListenerSpec, Protocols};
@@ -121,7 +122,7 @@ impl Compile<'_> {
 
     fn listeners(&mut self) -> Vec<ListenerPlan> {
         let config = self.config;
-        let wire = Arc::new(config.settings.wire());
+        let wire = Arc::new(listener_wire(config));
         let mut plans: Vec<ListenerPlan> = Vec::new();
         for item in &config.listeners {
             let Some(spec) = &item.spec else { continue };
@@ -406,9 +407,19 @@ fn route(index: u32, spec: &RouteSpec, cluster: Option<u32>, settings: &Settings
         index,
         cluster: ClusterId(cluster.unwrap_or(0)),
         timeout: spec.timeout.or(settings.request_timeout()),
-        body_bytes_max: spec.body_bytes_max,
+        body_bytes_max: spec.body_bytes_max.or(settings.body_bytes_max()),
         retry: spec.retry.unwrap_or(true),
     }
+}
+
+/// The limits of client connections. A wire learns a body's length before its route is known, so
+/// it enforces the largest limit of any route; the exchange then enforces the route's own.
+fn listener_wire(config: &Config) -> WireSpec {
+    let setting = config.settings.body_bytes_max();
+    let specs = config.routes.iter().filter_map(|item| item.spec.as_ref());
+    let limits = specs.map(|spec| spec.body_bytes_max.or(setting));
+    let largest = limits.reduce(|a, b| Some(a?.max(b?)));
+    WireSpec { body_bytes_max: largest.unwrap_or(setting), ..config.settings.wire() }
 }
 
 /// An address as typed.

@@ -111,7 +111,8 @@ mod tests {
         };
         assert_eq!(
             error.to_string(),
-            "r.yaml:12:5: unknown key `adress` (did you mean `address`?)\n 12 |     adress: ?[31mx\n    |     ^"
+            "r.yaml:12:5: unknown key `adress` (did you mean `address`?)\n \
+             12 |     adress: ?[31mx\n    |     ^"
         );
         assert_eq!(ConfigError::new("flag --x", "bad").to_string(), "flag --x: bad");
     }

@@ -60,7 +60,8 @@ pub struct RoutePlan {
     pub cluster: ClusterId,
     /// Limit of the whole request; the setting `request-timeout` where the route has none.
     pub timeout: Option<Duration>,
-    /// Limit of the request body in bytes, where the route has one of its own.
+    /// Limit of the request body in bytes; the setting `body-bytes-max` where the route has none.
+    /// The listener's wire only enforces the largest of all routes.
     pub body_bytes_max: Option<u64>,
     /// Whether a safe request may be sent again on a stale connection.
     pub retry: bool,

@@ -114,6 +114,21 @@ fn a_file_compiles() {
     assert_eq!(snapshot.warnings, [] as [String; 0]);
 }
 
+/// A route may allow more than the setting, so the wire must not stop it first.
+#[test]
+fn the_wire_allows_what_the_largest_route_allows() {
+    let limits = |text: &str| {
+        let snapshot = read(text).unwrap();
+        let routes = snapshot.routes.iter().map(|plan| plan.body_bytes_max);
+        (snapshot.listeners[0].wire.body_bytes_max, routes.collect::<Vec<_>>())
+    };
+    assert_eq!(limits(GOOD), (None, vec![Some(10_000_000), None]));
+    let small = with("shards: 2", "body_bytes_max: 1MB");
+    assert_eq!(limits(&small), (Some(10_000_000), vec![Some(10_000_000), Some(1_000_000)]));
+    let large = with("shards: 2", "body_bytes_max: 20MB");
+    assert_eq!(limits(&large), (Some(20_000_000), vec![Some(10_000_000), Some(20_000_000)]));
+}
+
 #[test]
 fn five_lines_are_a_working_proxy() {
     let snapshot = read(
@@ -132,9 +147,7 @@ fn the_hash_is_of_the_meaning() {
     assert_ne!(hash(GOOD), hash(&GOOD.replace("shards: 2", "shards: 3")));
 }
 
-#[test]
-fn all_errors_come_at_once_in_file_order() {
-    let text = "\
+const FAULTY: &str = "\
 version: 1
 settings:
   shard: 4
@@ -176,7 +189,9 @@ routes:
     match: {path: /a}
     cluster: users
 ";
-    let expected = "\
+
+/// Every fault of `FAULTY`, word for word.
+const FAULTS: &str = "\
 r.yaml:3:3: unknown setting `shard` (did you mean `shards`?)
 r.yaml:4:14: buf-bytes: `2MiB` is out of range: 512B to 1MiB
 r.yaml:5:3: unknown setting `head-timeout` (write it as `head_timeout`)
@@ -186,7 +201,8 @@ r.yaml:8:1: unknown key `listners` (did you mean `listeners`?)
 r.yaml:11:5: unknown key `adress` (did you mean `address`?)
 r.yaml:12:16: protocol `http2` is not supported by this build: it speaks http1
 r.yaml:14:14: address `0.0.0.0:80800` has a port `80800` that is not 0 to 65535
-r.yaml:15:14: address `localhost:80` is a name: listen on an IP address, like 0.0.0.0:80 or 127.0.0.1:80
+r.yaml:15:14: address `localhost:80` is a name: listen on an IP address, like 0.0.0.0:80 or \
+    127.0.0.1:80
 r.yaml:16:16: expected `auto`, a protocol or a list of protocols
 r.yaml:19:33: endpoint `127.0.0.1:9001` is listed twice: give it a `weight` instead
 r.yaml:19:49: endpoint `http://a:1` has a scheme: leave `http://` out
@@ -198,9 +214,11 @@ r.yaml:22:5: `tls` is not supported by this build
 r.yaml:24:16: cluster `empty` has no endpoints
 r.yaml:25:16: links_max: `0` is out of range: 1 to 1000000
 r.yaml:26:8: expected a mapping, found `7`
-r.yaml:29:19: route `users`: host `*` names nothing: leave it out to take any host, or write *.example.com
+r.yaml:29:19: route `users`: host `*` names nothing: leave it out to take any host, or write \
+    *.example.com
 r.yaml:29:30: route `users`: path `users` does not begin with `/`
-r.yaml:29:52: route `users`: method `get` has lower-case letters: methods are case-sensitive, write them as GET, POST
+r.yaml:29:52: route `users`: method `get` has lower-case letters: methods are case-sensitive, \
+    write them as GET, POST
 r.yaml:29:58: `headers` is not supported by this build
 r.yaml:30:14: unknown cluster `user` (did you mean `users`?)
 r.yaml:31:14: `5` has no unit: write 5ms, 5s or 5m
@@ -208,8 +226,12 @@ r.yaml:32:9: route id `users` is already used on line 28
 r.yaml:35:5: `id` is missing
 r.yaml:36:14: unknown cluster `no.such`
 r.yaml:37:12: expected true or false, found `yes`
-r.yaml:38:5: route `last`: can never match: route `users` takes the same host, path and methods (line 32)";
-    assert_eq!(faults(text), expected);
+r.yaml:38:5: route `last`: can never match: route `users` takes the same host, path and methods \
+    (line 32)";
+
+#[test]
+fn all_errors_come_at_once_in_file_order() {
+    assert_eq!(faults(FAULTY), FAULTS);
 }
 
 /// `GOOD` with one line replaced.

@@ -249,7 +249,8 @@ mod tests {
         #[test]
         fn what_is_shown_can_be_typed(
             index in 0..REGISTRY.len(),
-            text in "[0-9]{1,6}(ms|s|m|h|B|KiB|MiB|MB|)|auto|none|off|true|false|[0-9]{1,2}-[0-9]{1,2}(,[0-9]{2})?|/[a-z]{1,9}",
+            text in "[0-9]{1,6}(ms|s|m|h|B|KiB|MiB|MB|)|auto|none|off|true|false|\
+                     [0-9]{1,2}-[0-9]{1,2}(,[0-9]{2})?|/[a-z]{1,9}",
         ) {
             let kind = &REGISTRY[index].kind;
             if let Ok(value) = kind.parse(&text) {

@@ -130,10 +130,17 @@ macro_rules! accessor {
 }
 
 macro_rules! registry {
-    ($($name:literal $slot:ident: $type:ident = $default:literal, $kind:expr, $applies:ident, $help:literal;)*) => {
+    ($($name:literal $slot:ident: $type:ident = $default:literal, $kind:expr, $applies:ident,
+        $help:literal;)*) => {
         /// Every tunable, in the order of the documents.
         pub const REGISTRY: &[Setting] = &[$(
-            Setting { name: $name, kind: $kind, default: $default, applies: Applies::$applies, help: $help },
+            Setting {
+                name: $name,
+                kind: $kind,
+                default: $default,
+                applies: Applies::$applies,
+                help: $help,
+            },
         )*];
 
         #[allow(non_camel_case_types, reason = "named like the accessors")]

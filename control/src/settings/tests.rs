@@ -108,8 +108,8 @@ fn faults_name_the_range() {
             "flag --head-timeout: `0s` is out of range: 1ms to 24h",
             "flag --huge-pages: `on` is neither true nor false",
             "flag --log-level: `loud` is not one of error, warn, info, debug",
-            "flag --body-bytes-max: `lots` is not a size: write a whole number and B, KiB, MiB, GiB, \
-         KB, MB or GB, like 64KiB, or `none`",
+            "flag --body-bytes-max: `lots` is not a size: write a whole number and B, KiB, MiB, \
+             GiB, KB, MB or GB, like 64KiB, or `none`",
         ]
     );
 }
