@@ -84,7 +84,6 @@ enum Kind {
 }
 
 /// A start line and its fields. See the module doc.
-#[derive(Debug)]
 pub struct Head {
     arena: Vec<u8>,
     fields: Vec<Field>,
@@ -108,6 +107,22 @@ const ARENA_BYTES_FIRST: usize = 1024;
 const FIELDS_FIRST: usize = 32;
 /// An arena that grew beyond this is given back by `clear`: 64 recycled heads stay under 1 MiB.
 const ARENA_BYTES_KEPT: usize = 8 * 1024;
+
+impl core::fmt::Debug for Head {
+    /// Start line and names. Values are left out: they may be credentials.
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self.kind {
+            Kind::Request => {
+                let (method, path) = (self.method().escape_ascii(), self.path().escape_ascii());
+                write!(f, "{method} {path} @{}", self.authority().escape_ascii())?;
+            }
+            Kind::Reply => write!(f, "{}", self.status)?,
+            Kind::Fields => {}
+        }
+        write!(f, " {:?}", self.length)?;
+        self.fields().try_for_each(|(name, _)| write!(f, " {}", name.escape_ascii()))
+    }
+}
 
 impl Default for Head {
     fn default() -> Self {
@@ -520,18 +535,18 @@ impl Head {
             if !keep(field.name, self.value_of(field)) {
                 continue;
             }
-            let line_len = field.value_at + field.value_len + 2 - field.name_at;
-            let plain = field.form == Form::Plain;
-            if plain && run_at + run_len == field.name_at && run_len > 0 {
-                run_len += line_len;
-                continue;
-            }
-            out.extend_from_slice(slice(&self.arena, run_at, run_len));
-            run_len = 0;
-            if plain {
+            if field.form == Form::Plain {
+                let line_len = field.value_at + field.value_len + 2 - field.name_at;
+                if run_at + run_len == field.name_at {
+                    run_len += line_len;
+                    continue;
+                }
+                out.extend_from_slice(slice(&self.arena, run_at, run_len));
                 (run_at, run_len) = (field.name_at, line_len);
                 continue;
             }
+            out.extend_from_slice(slice(&self.arena, run_at, run_len));
+            (run_at, run_len) = (0, 0);
             out.extend_from_slice(self.name_of(field));
             out.extend_from_slice(b": ");
             out.extend_from_slice(self.value_of(field));

@@ -11,6 +11,7 @@
     clippy::panic,
     clippy::indexing_slicing,
     clippy::disallowed_methods,
+    clippy::vec_box,
     dead_code,
     reason = "a test harness: it is meant to panic, and its clock needs a first instant"
 )]
@@ -42,7 +43,11 @@ impl Message {
         let mut head = Head::new();
         head.copy_from(&self.head);
         head.remove_hop_by_hop();
-        let no_length = matches!(head.length(), Length::Empty | Length::Exact(0));
+        if head.status() > 0 {
+            head.set_status(head.status(), b"");
+        }
+        let no_length = matches!(head.length(), Length::Empty | Length::Exact(0))
+            || (head.status() == 304 && head.length() == Length::Unknown);
         head.set_length(if no_length { Length::Empty } else { head.length() });
         head.set_version(Version::Http11);
         let trailers = self.trailers.as_ref().map(line);

@@ -40,7 +40,11 @@ use crate::wire::{
 mod body;
 mod encode;
 mod fields;
+#[cfg(any(test, feature = "fuzz"))]
+mod fuzz;
 mod parse;
+#[cfg(test)]
+mod properties;
 mod read;
 #[cfg(test)]
 mod refusals;
@@ -48,6 +52,9 @@ mod scan;
 mod target;
 #[cfg(test)]
 mod transcripts;
+
+#[cfg(any(test, feature = "fuzz"))]
+pub use fuzz::{fuzz_chunked, fuzz_pair, fuzz_reply, fuzz_request};
 
 use encode::Outgoing;
 use parse::Asked;

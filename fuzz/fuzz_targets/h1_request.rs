@@ -1,0 +1,4 @@
+//! Pipelined requests from a client.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| protocols::h1::fuzz_request(data));
