@@ -31,9 +31,11 @@ struct Mutant {
     why: &'static str,
 }
 
-/// Enough that every fault kind of the simulator fires several times.
-const SEEDS: &str = "60";
-const SEED_FIRST: &str = "1";
+/// Seeds of one round. From 40 on the simulator also demands that every kind of fault was met, which
+/// is no verdict on the code: a mutant must break an invariant.
+const SEEDS: u64 = 39;
+/// Rounds before a mutant counts as survived.
+const ROUNDS: u64 = 4;
 /// The unchanged simulator needs a small part of this; a fault may make it wait for ever.
 const RUN_LIMIT: Duration = Duration::from_secs(900);
 
@@ -102,15 +104,23 @@ impl Bench {
         Ok(run::quietly(command, RUN_LIMIT)? == Ended::Succeeded)
     }
 
+    /// Runs the rounds; the first that does not pass ends it.
     fn simulate(&self) -> anyhow::Result<Ended> {
-        let command = self.cargo(&["test", "--quiet", "-p", "gateway", "--test", "sim"]);
-        run::quietly(command, RUN_LIMIT)
+        for round in 0..ROUNDS {
+            let mut command = self.cargo(&["test", "--quiet", "-p", "gateway", "--test", "sim"]);
+            command.env("RINGWAY_SEEDS", SEEDS.to_string());
+            command.env("RINGWAY_SEED_FIRST", (1 + round * SEEDS).to_string());
+            match run::quietly(command, RUN_LIMIT)? {
+                Ended::Succeeded => {}
+                other => return Ok(other),
+            }
+        }
+        Ok(Ended::Succeeded)
     }
 
     fn cargo(&self, args: &[&str]) -> Command {
         let mut command = run::cargo(&self.copy, args);
         command.env("CARGO_TARGET_DIR", &self.build);
-        command.env("RINGWAY_SEEDS", SEEDS).env("RINGWAY_SEED_FIRST", SEED_FIRST);
         command.env("RUSTFLAGS", "-Awarnings");
         command
     }

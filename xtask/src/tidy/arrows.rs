@@ -24,7 +24,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("cli", &["engine", "protocols", "router", "observe", "control", "gateway", "mock"]),
     ("mock", &["protocols"]),
     ("bench", &["protocols", "router", "mock"]),
-    ("fuzz", &["protocols", "router"]),
+    ("fuzz", &["protocols", "router", "control"]),
     ("xtask", &[]),
 ];
 
