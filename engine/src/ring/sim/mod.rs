@@ -17,6 +17,7 @@ use crate::buf::pool::Pool;
 use crate::config::ShardConfig;
 use crate::net::address::Address;
 
+mod audit;
 mod faults;
 mod net;
 mod ops;
@@ -24,6 +25,9 @@ mod ops;
 mod tests;
 mod world;
 
+pub use super::rules::{Checked, Rule, Shape, checked};
+pub use audit::Audit;
+pub(crate) use audit::audit;
 pub use faults::{Fault, Faults, Fired, Rng};
 pub use net::{Net, Peer, PeerListener, Seen};
 use ops::{Ops, Sqe, Work};

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use super::faults::{Faults, Fired};
 use super::world::{Node, Owner, Readable, World};
 use crate::net::address::Address;
+use crate::net::bind::BoundListener;
 
 /// A simulated network with a virtual clock; clones are handles to the same one.
 #[derive(Clone)]
@@ -100,6 +101,11 @@ impl Net {
         let listener = world.new_listener(Owner::Driver, address);
         world.retain(Node::Listener(listener));
         PeerListener { net: self.clone(), listener }
+    }
+
+    /// A listening socket for the shard, as the main thread would have bound it.
+    pub fn bind(&self, address: &Address) -> BoundListener {
+        BoundListener::simulated(self.listen_fd(address), address.clone())
     }
 
     /// A listening descriptor for the shard.

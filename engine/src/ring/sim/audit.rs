@@ -1,0 +1,89 @@
+//! The engine's invariants, checked between turns: what must hold whatever the ring did.
+//!
+//! It reads the shard's I/O state and the trace checker's and panics on the first contradiction.
+//! It changes nothing. Cost: a pass over all pages and sockets; tests only.
+
+use super::super::Group;
+use crate::io::Io;
+use crate::net::slot::{Active, Flag, Phase, Socket};
+use crate::op::NO_OP;
+use crate::ring::Cqe;
+
+/// Names of the checks, with how often each was made in one audit.
+pub type Audit = [(&'static str, u64); 5];
+
+/// Beyond the cap: one piece may overshoot it, and one head and control bytes were never refused.
+const OVERSHOOT_BYTES: usize = (64 << 10) + (64 << 10) + (16 << 10);
+
+/// Checks everything; panics with what is wrong.
+pub(crate) fn audit(io: &mut Io) -> Audit {
+    let mut sockets = 0;
+    let limit = io.limits.out_bytes + OVERSHOOT_BYTES;
+    for (key, socket) in io.sockets.iter() {
+        sockets += 1;
+        assert!(socket.queued() <= limit, "{key:?} has {} bytes queued", socket.queued());
+        if !io.leaving && !socket.is(Flag::DIRTY) {
+            not_forgotten(socket);
+        }
+    }
+    for group in Group::ALL {
+        pages(io, group);
+    }
+    ops(io);
+    [
+        ("ops in slab = completions owed", 1),
+        ("buffers in pool + in flight = total", 2),
+        ("visible buffers = the kernel's", 2),
+        ("send queue <= cap + overshoot", sockets),
+        ("no socket open and forgotten", sockets),
+    ]
+}
+
+fn pages(io: &mut Io, group: Group) {
+    let [free, visible, held] = io.pool.census(group);
+    let total = io.pool.count(group);
+    assert_eq!(
+        free + visible + held,
+        total,
+        "{group:?}: {free} free, {visible} shown, {held} held"
+    );
+    // Completions that were reaped early still name pages that the pool believes visible.
+    let early = io.cqes.iter().filter(|cqe| names_page_of(io, cqe, group)).count();
+    let (kernels, _) = io.ring.rules().buffers(group);
+    assert_eq!(visible, kernels + early, "{group:?}: pages shown and pages of the kernel");
+}
+
+fn names_page_of(io: &Io, cqe: &Cqe, group: Group) -> bool {
+    cqe.buffer.is_some() && io.ops.receives_into(cqe.user_data) == Some(group)
+}
+
+fn ops(io: &mut Io) {
+    let early = io.cqes.iter().filter(|cqe| !cqe.more).count();
+    let owed = io.ring.rules().ops_in_flight() + early;
+    assert_eq!(io.ops.in_flight(), owed, "ops in the slab and completions owed");
+}
+
+/// Every socket that waits has something under way that will wake it.
+fn not_forgotten(socket: &Socket) {
+    let no_recv = socket.recv == NO_OP && !socket.is(Flag::STARVED);
+    let over = socket.is(Flag::EOF) || socket.errno != 0;
+    let reading = match socket.phase {
+        Phase::Open => socket.is(Flag::WANT),
+        Phase::Draining => true,
+        _ => false,
+    };
+    assert!(!(reading && no_recv && !over), "reads and nothing is armed: {}", show(socket));
+    let building =
+        |active: &Active| active.building.as_ref().is_some_and(|block| !block.is_empty());
+    let stuck = |active: &Active| active.send == NO_OP && building(active);
+    let writing = matches!(socket.phase, Phase::Open | Phase::Flushing) && socket.errno == 0;
+    let stuck = writing && socket.active.as_deref().is_some_and(stuck);
+    assert!(!stuck, "has bytes queued and no send: {}", show(socket));
+    if socket.phase == Phase::Closed {
+        assert!(socket.ops > 0, "closed, without ops and not freed: {}", show(socket));
+    }
+}
+
+fn show(socket: &Socket) -> String {
+    format!("fd {} {:?} {} ops errno {}", socket.fd, socket.phase, socket.ops, socket.errno)
+}
