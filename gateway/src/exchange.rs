@@ -1,0 +1,530 @@
+//! One request's life: route, edit, forward, answer, settle.
+//!
+//! `run` is an outer future that owns the [`Track`] and an inner one that does the work; the inner
+//! is raced against the client's leaving and the deadlines, and may be dropped at any await: it
+//! holds only [`End`]s and chunks. The outer answers what the inner could not, and settles exactly
+//! once; should a panic drop it, `Track` settles itself.
+//!
+//! Cost beyond the wires: one box for the future, one timer, one id of 32 bytes.
+
+use std::cell::{Cell, RefCell};
+use std::fmt::Write as _;
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use engine::{Address, Timer};
+use observe::{Gauge, Metric, Phase, Place, Protocol, Record, WordFamily};
+use protocols::{Fault, Head, Length, Version, WireSpec};
+use router::Query;
+
+use crate::attempt;
+use crate::conn::{Conn, End};
+use crate::failure::{self, Cause, Failure, Side, Stage};
+use crate::shard::{Plan, State};
+use crate::upstream::Endpoint;
+
+/// The future of one exchange, for [`crate::conn::Pump`].
+pub(crate) fn start(down: End, request: Box<Head>, end: bool) -> Pin<Box<dyn Future<Output = ()>>> {
+    Box::pin(run(down, request, end))
+}
+
+async fn run(down: End, mut request: Box<Head>, end: bool) {
+    let state = down.conn().state.clone();
+    let track = Track::begin(&state, down.conn(), &request);
+    let timer = state.shard.timer();
+    let result = {
+        let inner = pin!(serve(&track, &down, &mut request, end));
+        race(&track, &down, &timer, inner).await
+    };
+    if let Err(failure) = result {
+        conclude(&track, &down, &request, &failure);
+    }
+    track.settle();
+    state.give_head(request);
+    down.conn().stream.annotate(PROTOCOL_HTTP1, STATE_IDLE, track.route());
+    down.release();
+}
+
+async fn serve(track: &Track, down: &End, request: &mut Head, end: bool) -> Result<(), Failure> {
+    let plan = route(track, down.conn(), request)?;
+    down.conn().stream.annotate(PROTOCOL_HTTP1, STATE_BUSY, plan.index());
+    track.follow(&plan, request)?;
+    edit(&track.state, down.conn(), request, track);
+    let end = end || request.length() == Length::Empty;
+    attempt::forward(track, down, &plan, request, end).await
+}
+
+/// Polls the inner future, unless the client left or a deadline passed.
+async fn race(
+    track: &Track,
+    down: &End,
+    timer: &Timer,
+    mut inner: Pin<&mut impl Future<Output = Result<(), Failure>>>,
+) -> Result<(), Failure> {
+    poll_fn(|cx| {
+        if let Poll::Ready(fault) = down.poll_gone(cx) {
+            return Poll::Ready(Err(Failure::new(track.stage(), client_cause(fault))));
+        }
+        if let Poll::Ready(result) = inner.as_mut().poll(cx) {
+            return Poll::Ready(result);
+        }
+        track.poll_deadline(timer, cx)
+    })
+    .await
+}
+
+fn route(track: &Track, conn: &Conn, request: &Head) -> Result<Rc<Plan>, Failure> {
+    let live = track.state.live();
+    let field = |name: &[u8]| request.field(name);
+    let query = Query {
+        method: request.method(),
+        host: request.host(),
+        path: request.path(),
+        peer: match conn.stream.peer() {
+            Address::Inet(peer) => Some(peer.ip()),
+            Address::Unix(_) => None,
+        },
+        field: &field,
+    };
+    let found = live.find(&query);
+    found.ok_or(Failure::new(Stage::Route, Cause::NoRoute))
+}
+
+/// Route-level edits of the request head: once, whatever the number of tries.
+fn edit(state: &State, conn: &Conn, request: &mut Head, track: &Track) {
+    request.remove_hop_by_hop();
+    if request.length() == Length::Tunnel {
+        request.set_length(Length::Empty);
+    }
+    let options = state.options();
+    if options.forwarded {
+        forwarded(state, conn, request);
+    }
+    if options.request_id {
+        request_id(state, request);
+    }
+    track.note_request_id(request);
+}
+
+/// An untrusted client's own claims are replaced, not extended.
+fn forwarded(state: &State, conn: &Conn, request: &mut Head) {
+    let mut text = state.text.borrow_mut();
+    text.clear();
+    if let Address::Inet(peer) = conn.stream.peer() {
+        // Writing to a String cannot fail.
+        let _ = write!(text, "{}", peer.ip().to_canonical());
+    }
+    if text.is_empty() {
+        request.remove(b"x-forwarded-for");
+    } else {
+        request.set(b"x-forwarded-for", text.as_bytes());
+    }
+    request.set(b"x-forwarded-proto", b"http");
+    text.clear();
+    text.push_str(std::str::from_utf8(request.authority()).unwrap_or_default());
+    request.set(b"x-forwarded-host", text.as_bytes());
+    request.remove(b"forwarded");
+    request.remove(b"x-real-ip");
+}
+
+/// Keeps a client's id if it is one, makes one otherwise.
+fn request_id(state: &State, request: &mut Head) {
+    if request.field(b"x-request-id").is_some_and(is_request_id) {
+        return;
+    }
+    let mut id = [0_u8; 32];
+    hex(state.shard.random(), &mut id[..16]);
+    hex(state.shard.random(), &mut id[16..]);
+    request.set(b"x-request-id", &id);
+}
+
+fn is_request_id(value: &[u8]) -> bool {
+    let sane = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.:/+=@".contains(byte);
+    (1..=REQUEST_ID_BYTES_MAX).contains(&value.len()) && value.iter().all(sane)
+}
+
+fn hex(number: u64, out: &mut [u8]) {
+    for (index, digit) in out.iter_mut().enumerate() {
+        let nibble = (number >> (60 - 4 * index)) & 0xF;
+        *digit = b"0123456789abcdef"[nibble as usize];
+    }
+}
+
+/// Answers a failed exchange: a local reply where none began, a visible cut where one did.
+fn conclude(track: &Track, down: &End, request: &Head, failure: &Failure) {
+    track.failed(failure);
+    if matches!(failure.cause, Cause::ClientFault(_)) {
+        // The wire has said its last words to this client.
+    } else if failure.cause == Cause::ClientGone {
+        down.reset(Fault::Cancelled);
+    } else if track.reply_has_started() {
+        down.reset(Fault::BodyTruncated);
+    } else {
+        answer(track, down, request, failure);
+    }
+}
+
+/// What a fault of the downstream wire means: `Cancelled` stands for a client that left.
+pub(crate) fn client_cause(fault: Fault) -> Cause {
+    match fault {
+        Fault::Cancelled | Fault::BodyTruncated => Cause::ClientGone,
+        fault => Cause::ClientFault(fault),
+    }
+}
+
+fn answer(track: &Track, down: &End, request: &Head, failure: &Failure) {
+    let state = &track.state;
+    let mut head = state.take_head();
+    let id = request.field(b"x-request-id").unwrap_or_default();
+    let body = failure::reply(failure, id, &mut head);
+    let sent = if request.method() == b"HEAD" {
+        down.send_head(&head, true)
+    } else {
+        down.send_small(&head, &body)
+    };
+    if sent.is_ok() {
+        track.bytes_out.set(body.len() as u64);
+    }
+    state.give_head(head);
+}
+
+/// What is known of an exchange while it runs; settled exactly once.
+pub(crate) struct Track {
+    pub(crate) state: Rc<State>,
+    pub(crate) bytes_in: Cell<u64>,
+    pub(crate) bytes_out: Cell<u64>,
+    pub(crate) body_bytes_max: Cell<Option<u64>>,
+    pub(crate) tries: Cell<u8>,
+    record: RefCell<Option<Box<Record>>>,
+    endpoint: RefCell<Option<Rc<Endpoint>>>,
+    plan: RefCell<Option<Rc<Plan>>>,
+    status: Cell<u16>,
+    reason: Cell<&'static str>,
+    times: Times,
+    /// The whole exchange ends by then.
+    deadline: Cell<Option<Instant>>,
+    /// The present phase ends by then, with that cause.
+    phase: Cell<Option<(Instant, Cause)>>,
+    /// The inner future wants to be polled by then.
+    wake: Cell<Option<Instant>>,
+    settled: Cell<bool>,
+}
+
+/// Moments of an exchange; the ones not reached are `None`.
+struct Times {
+    started: Instant,
+    routed: Cell<Option<Instant>>,
+    tried: Cell<Option<Instant>>,
+    connected: Cell<Option<Instant>>,
+    sent: Cell<Option<Instant>>,
+    replied: Cell<Option<Instant>>,
+}
+
+impl Track {
+    fn begin(state: &Rc<State>, conn: &Conn, request: &Head) -> Track {
+        state.metrics.add(Metric::RequestsStarted, 1);
+        state.metrics.enter(Gauge::RequestsActive);
+        let record = state.recorder.begin().map(|mut record| {
+            describe(&mut record, state, conn, request);
+            record
+        });
+        Track {
+            state: state.clone(),
+            bytes_in: Cell::new(0),
+            bytes_out: Cell::new(0),
+            body_bytes_max: Cell::new(None),
+            tries: Cell::new(0),
+            record: RefCell::new(record),
+            endpoint: RefCell::new(None),
+            plan: RefCell::new(None),
+            status: Cell::new(0),
+            reason: Cell::new(""),
+            times: Times {
+                started: state.shard.now(),
+                routed: Cell::new(None),
+                tried: Cell::new(None),
+                connected: Cell::new(None),
+                sent: Cell::new(None),
+                replied: Cell::new(None),
+            },
+            deadline: Cell::new(None),
+            phase: Cell::new(None),
+            wake: Cell::new(None),
+            settled: Cell::new(false),
+        }
+    }
+
+    /// The route is known: its limits hold from here on.
+    fn follow(&self, plan: &Rc<Plan>, request: &Head) -> Result<(), Failure> {
+        let now = self.state.shard.now();
+        self.times.routed.set(Some(now));
+        self.deadline.set(plan.timeout().map(|timeout| now + timeout));
+        self.body_bytes_max.set(plan.body_bytes_max());
+        *self.plan.borrow_mut() = Some(plan.clone());
+        match (request.length(), plan.body_bytes_max()) {
+            (Length::Exact(bytes), Some(max)) if bytes > max => {
+                Err(Failure::new(Stage::Route, Cause::BodyTooLarge))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    pub(crate) fn connect_timeout(&self) -> Duration {
+        self.with_plan(Plan::connect_timeout).unwrap_or(FALLBACK_TIMEOUT)
+    }
+
+    /// The limits of a link for this exchange.
+    pub(crate) fn link_wire(&self) -> Arc<WireSpec> {
+        self.with_plan(Plan::wire).unwrap_or_default()
+    }
+
+    fn route(&self) -> u32 {
+        self.with_plan(Plan::index).unwrap_or(u32::MAX)
+    }
+
+    fn first_byte_timeout(&self) -> Duration {
+        self.with_plan(Plan::first_byte_timeout).unwrap_or(FALLBACK_TIMEOUT)
+    }
+
+    fn with_plan<R>(&self, read: impl FnOnce(&Plan) -> R) -> Option<R> {
+        self.plan.borrow().as_deref().map(read)
+    }
+
+    pub(crate) fn wake_at(&self, at: Option<Instant>) {
+        self.wake.set(at);
+    }
+
+    pub(crate) fn begin_try(&self, endpoint: &Rc<Endpoint>) {
+        self.end_try();
+        endpoint.in_flight.set(endpoint.in_flight.get() + 1);
+        *self.endpoint.borrow_mut() = Some(endpoint.clone());
+        self.tries.set(self.tries.get().saturating_add(1));
+        self.times.tried.set(Some(self.state.shard.now()));
+        self.phase.set(None);
+    }
+
+    fn end_try(&self) {
+        if let Some(endpoint) = &*self.endpoint.borrow() {
+            endpoint.in_flight.set(endpoint.in_flight.get().saturating_sub(1));
+        }
+    }
+
+    pub(crate) fn connected(&self) {
+        self.times.connected.set(Some(self.state.shard.now()));
+    }
+
+    pub(crate) fn head_sent(&self, end: bool) {
+        if end { self.request_sent() } else { self.request_progress() }
+    }
+
+    pub(crate) fn request_sent(&self) {
+        self.times.sent.set(Some(self.state.shard.now()));
+        self.request_progress();
+    }
+
+    /// The upstream has until then to say something; each piece of the request restarts it.
+    pub(crate) fn request_progress(&self) {
+        if self.times.replied.get().is_none() {
+            let until = self.state.shard.now() + self.first_byte_timeout();
+            self.phase.set(Some((until, Cause::FirstByteTimeout)));
+        }
+    }
+
+    pub(crate) fn reply_started(&self, status: u16) {
+        self.status.set(status);
+        self.times.replied.set(Some(self.state.shard.now()));
+        self.phase.set(None);
+    }
+
+    pub(crate) fn reply_has_started(&self) -> bool {
+        self.times.replied.get().is_some()
+    }
+
+    /// The reply makes no progress now: `on_client` says who is waited for.
+    pub(crate) fn reply_waits(&self, on_client: bool) {
+        if !self.reply_has_started() {
+            return;
+        }
+        let now = self.state.shard.now();
+        let wait = if on_client {
+            (now + self.state.options().write_stall_timeout, Cause::WriteStalled)
+        } else {
+            (now + self.first_byte_timeout(), Cause::UpstreamIdle)
+        };
+        self.phase.set(Some(wait));
+    }
+
+    fn stage(&self) -> Stage {
+        match (self.reply_has_started(), self.tries.get()) {
+            (true, _) => Stage::ReplyBody,
+            (false, 0) => Stage::Route,
+            (false, _) => Stage::ReplyHead,
+        }
+    }
+
+    /// Fails once a deadline has passed; otherwise sees that the task is woken by the next one.
+    fn poll_deadline(&self, timer: &Timer, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
+        let now = self.state.shard.now();
+        let phase = self.phase.get();
+        if self.deadline.get().is_some_and(|at| now >= at) {
+            return Poll::Ready(Err(Failure::new(self.stage(), Cause::RequestTimeout)));
+        }
+        if let Some((at, cause)) = phase
+            && now >= at
+        {
+            return Poll::Ready(Err(Failure::new(self.stage(), cause)));
+        }
+        let times = [self.deadline.get(), phase.map(|(at, _)| at), self.wake.get()];
+        timer.set(times.into_iter().flatten().min());
+        if timer.poll_expired(cx).is_ready() {
+            cx.waker().wake_by_ref();
+        }
+        Poll::Pending
+    }
+
+    fn note_request_id(&self, request: &Head) {
+        if let (Some(record), Some(id)) =
+            (&mut *self.record.borrow_mut(), request.field(b"x-request-id"))
+        {
+            record.request_id.set(id);
+        }
+    }
+
+    fn failed(&self, failure: &Failure) {
+        self.reason.set(failure.reason());
+        if !self.reply_has_started() {
+            self.status.set(failure.status());
+        }
+        match failure.side() {
+            Side::Downstream if failure.cause == Cause::ClientGone => {
+                self.state.metrics.add(Metric::ClientGone, 1);
+            }
+            _ => self.state.metrics.word(WordFamily::LocalReplies, failure.reason()),
+        }
+    }
+
+    /// Counts and logs the exchange: exactly once.
+    fn settle(&self) {
+        if self.settled.replace(true) {
+            return;
+        }
+        self.end_try();
+        let metrics = &self.state.metrics;
+        metrics.leave(Gauge::RequestsActive);
+        let now = self.state.shard.now();
+        let total_us = micros(now - self.times.started);
+        let overhead_us = total_us.saturating_sub(self.times.elsewhere_us(now));
+        metrics.request(self.status.get(), total_us, overhead_us);
+        metrics.add(Metric::DownstreamBytesIn, self.bytes_in.get());
+        metrics.add(Metric::DownstreamBytesOut, self.bytes_out.get());
+        if let Some(mut record) = self.record.borrow_mut().take() {
+            self.write(&mut record, now, (total_us, overhead_us));
+            self.state.recorder.finish(record);
+        }
+    }
+
+    fn write(&self, record: &mut Record, now: Instant, (total_us, overhead_us): (u64, u64)) {
+        record.status = self.status.get();
+        record.reason = self.reason.get();
+        record.bytes_in = self.bytes_in.get();
+        record.bytes_out = self.bytes_out.get();
+        record.tries = self.tries.get();
+        record.duration_us = total_us;
+        record.overhead_us = overhead_us;
+        record.generation = self.state.live().generation();
+        if let Some(plan) = &*self.plan.borrow() {
+            record.route = Some(plan.index());
+            record.cluster = Some(plan.cluster_index());
+        }
+        if let Some(endpoint) = &*self.endpoint.borrow() {
+            record.upstream = place(&endpoint.address);
+        }
+        self.times.write(record, now);
+    }
+}
+
+impl Drop for Track {
+    fn drop(&mut self) {
+        if !self.settled.get() {
+            self.failed(&Failure::new(self.stage(), Cause::Panic));
+            self.settle();
+        }
+    }
+}
+
+impl Times {
+    /// The time that went to connecting, to the upstream's work and to moving the reply.
+    fn elsewhere_us(&self, now: Instant) -> u64 {
+        let connect = span(self.tried.get(), self.connected.get());
+        let wait = span(self.sent.get(), self.replied.get());
+        let body = span(self.replied.get(), Some(now));
+        connect.unwrap_or(0) + wait.unwrap_or(0) + body.unwrap_or(0)
+    }
+
+    fn write(&self, record: &mut Record, now: Instant) {
+        let link_at = self.connected.get().or(self.tried.get());
+        let phases = [
+            (Phase::Route, span(Some(self.started), self.routed.get())),
+            (Phase::Connect, span(self.tried.get(), self.connected.get())),
+            (Phase::Send, span(link_at, self.sent.get())),
+            (Phase::FirstByte, span(self.sent.get(), self.replied.get())),
+            (Phase::Body, span(self.replied.get(), Some(now))),
+        ];
+        for (phase, time_us) in phases {
+            if let Some(time_us) = time_us {
+                record.set_phase(phase, time_us);
+            }
+        }
+    }
+}
+
+fn span(from: Option<Instant>, to: Option<Instant>) -> Option<u64> {
+    Some(micros(to?.saturating_duration_since(from?)))
+}
+
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
+}
+
+fn describe(record: &mut Record, state: &State, conn: &Conn, request: &Head) {
+    record.at = Some(state.shard.wall());
+    record.method.set(request.method());
+    record.host.set(request.host());
+    record.target.set(request.target());
+    record.protocol = match request.version() {
+        Version::Http10 => Protocol::Http10,
+        Version::Http11 => Protocol::Http11,
+        Version::Http2 => Protocol::Http2,
+    };
+    record.peer = place(&conn.stream.peer());
+}
+
+/// An address as the record keeps it.
+pub(crate) fn place(address: &Address) -> Place {
+    match address {
+        Address::Inet(address) => Place::Inet(*address),
+        Address::Unix(path) => {
+            let mut text = observe::Text::default();
+            let bytes = path.as_os_str().as_encoded_bytes();
+            text.set(&bytes[bytes.len().saturating_sub(UNIX_BYTES_KEPT)..]);
+            Place::Unix(text)
+        }
+    }
+}
+
+/// How the connection table names HTTP/1.
+pub const PROTOCOL_HTTP1: u8 = 1;
+/// Between requests.
+pub const STATE_IDLE: u8 = 0;
+/// A request is in progress.
+pub const STATE_BUSY: u8 = 1;
+/// Longest id that is taken over from a client.
+const REQUEST_ID_BYTES_MAX: usize = 128;
+/// A path's tail that fits into [`Place::Unix`].
+const UNIX_BYTES_KEPT: usize = 64;
+/// Used only before a route is known, when nothing is connected to yet.
+const FALLBACK_TIMEOUT: Duration = Duration::from_secs(5);

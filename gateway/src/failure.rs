@@ -1,0 +1,227 @@
+//! What went wrong with one exchange, and the one table that says what follows.
+//!
+//! A [`Failure`] is a plain value on four axes: whose side, at which stage, the cause, and whether
+//! anything had reached the upstream. Three questions are answered here and nowhere else: what the
+//! client sees, whether another try is allowed, and which word the log and the counters use. A
+//! client that goes away is not an error of ours; it is counted apart and answered with nothing.
+
+use protocols::{Fault, Head, Length};
+
+/// Who the failure is down to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Side {
+    Downstream,
+    Ringway,
+    Upstream,
+}
+
+/// How far the exchange had come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Stage {
+    Head,
+    Route,
+    Connect,
+    SendHead,
+    ReplyHead,
+    ReplyBody,
+}
+
+/// What happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cause {
+    /// More body than the route takes.
+    BodyTooLarge,
+    /// The client closed or reset before its reply was complete.
+    ClientGone,
+    /// The client broke the protocol in its body.
+    ClientFault(Fault),
+    ConnectRefused,
+    ConnectTimeout,
+    FirstByteTimeout,
+    /// Every link of the endpoint is busy and none came free in time.
+    LinksExhausted,
+    /// No endpoint of the cluster may be used.
+    NoEndpoint,
+    NoRoute,
+    /// The exchange was dropped by a panic.
+    Panic,
+    RequestTimeout,
+    /// The shard is stopping and its drain deadline passed.
+    Stopping,
+    /// The upstream sent nothing in the middle of its reply.
+    UpstreamIdle,
+    /// The upstream closed, reset or broke the protocol.
+    UpstreamFault(Fault),
+    /// The client took nothing of its reply for too long.
+    WriteStalled,
+}
+
+/// One exchange's failure. Plain data, 16 bytes at most.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Failure {
+    pub(crate) stage: Stage,
+    pub(crate) cause: Cause,
+    /// Whether the attempt used a link that had served before: such a link may have been closed
+    /// by its server while the request was on its way.
+    pub(crate) reused: bool,
+    /// Whether any byte of the attempt may have reached the upstream.
+    pub(crate) sent: bool,
+}
+
+const _: () = assert!(size_of::<Failure>() <= 16);
+
+impl Failure {
+    pub(crate) fn new(stage: Stage, cause: Cause) -> Failure {
+        Failure { stage, cause, reused: false, sent: stage > Stage::Connect }
+    }
+
+    pub(crate) fn side(&self) -> Side {
+        match self.cause {
+            Cause::BodyTooLarge | Cause::ClientGone | Cause::ClientFault(_) => Side::Downstream,
+            Cause::WriteStalled => Side::Downstream,
+            Cause::LinksExhausted | Cause::NoEndpoint | Cause::NoRoute => Side::Ringway,
+            Cause::Panic | Cause::RequestTimeout | Cause::Stopping => Side::Ringway,
+            Cause::ConnectRefused | Cause::ConnectTimeout | Cause::FirstByteTimeout => {
+                Side::Upstream
+            }
+            Cause::UpstreamIdle | Cause::UpstreamFault(_) => Side::Upstream,
+        }
+    }
+
+    /// The status of the local reply, or of the log line where no reply can be sent.
+    pub(crate) fn status(&self) -> u16 {
+        match self.cause {
+            Cause::BodyTooLarge => 413,
+            // The status that nginx made customary for "the client closed the request".
+            Cause::ClientGone => 499,
+            Cause::ClientFault(fault) => fault.status(),
+            Cause::NoRoute => 404,
+            Cause::LinksExhausted | Cause::NoEndpoint | Cause::Stopping => 503,
+            Cause::ConnectRefused | Cause::UpstreamFault(_) => 502,
+            Cause::ConnectTimeout | Cause::FirstByteTimeout | Cause::RequestTimeout => 504,
+            Cause::UpstreamIdle => 504,
+            Cause::WriteStalled => 408,
+            Cause::Panic => 500,
+        }
+    }
+
+    /// The reason word: stable, in snake_case, for the log, the counters and the local reply.
+    pub(crate) fn reason(&self) -> &'static str {
+        match self.cause {
+            Cause::BodyTooLarge => "body_too_large",
+            Cause::ClientGone => "client_gone",
+            Cause::ClientFault(fault) => fault.reason(),
+            Cause::ConnectRefused => "upstream_connect_failed",
+            Cause::ConnectTimeout => "upstream_connect_timeout",
+            Cause::FirstByteTimeout => "upstream_first_byte_timeout",
+            Cause::LinksExhausted => "upstream_links_exhausted",
+            Cause::NoEndpoint => "no_endpoint",
+            Cause::NoRoute => "no_route",
+            Cause::Panic => "panic",
+            Cause::RequestTimeout => "request_timeout",
+            Cause::Stopping => "stopping",
+            Cause::UpstreamIdle => "upstream_idle_timeout",
+            Cause::UpstreamFault(fault) => upstream_word(fault, self.stage),
+            Cause::WriteStalled => "write_stalled",
+        }
+    }
+
+    /// Whether one more try on a fresh link is allowed: nothing of a reply was seen, and either
+    /// nothing can have been processed, or the request is safe to repeat and the link may simply
+    /// have been stale (RFC 9110 section 9.2.2; RFC 9112 section 9.3.1).
+    pub(crate) fn may_retry(&self, idempotent: bool) -> bool {
+        match self.cause {
+            Cause::ConnectRefused => true,
+            Cause::UpstreamFault(fault) => {
+                let silent = self.stage < Stage::ReplyBody && is_close(fault);
+                silent && (!self.sent || (self.reused && idempotent))
+            }
+            _ => false,
+        }
+    }
+}
+
+/// Whether the fault is the peer's closing rather than something wrong that it sent.
+fn is_close(fault: Fault) -> bool {
+    matches!(
+        fault,
+        Fault::ClosedBeforeReply | Fault::HeadTruncated | Fault::BodyTruncated | Fault::Cancelled
+    )
+}
+
+fn upstream_word(fault: Fault, stage: Stage) -> &'static str {
+    match (is_close(fault), stage) {
+        (false, _) => "upstream_protocol_error",
+        (true, Stage::ReplyBody) => "upstream_reset_in_reply",
+        (true, _) => "upstream_reset_before_head",
+    }
+}
+
+/// A local reply: the head and its body, `STATUS reason_word` as plain text.
+pub(crate) fn reply(failure: &Failure, request_id: &[u8], head: &mut Head) -> Vec<u8> {
+    let status = failure.status();
+    let body = format!("{status} {}\n", failure.reason()).into_bytes();
+    head.clear();
+    head.set_status(status, phrase(status).as_bytes());
+    head.push(b"content-type", b"text/plain; charset=utf-8");
+    if !request_id.is_empty() {
+        head.push(b"x-request-id", request_id);
+    }
+    head.set_length(Length::Exact(body.len() as u64));
+    body
+}
+
+/// The reason phrases of the statuses that ringway itself sends (RFC 9110 section 15).
+fn phrase(status: u16) -> &'static str {
+    match status {
+        404 => "Not Found",
+        408 => "Request Timeout",
+        413 => "Content Too Large",
+        500 => "Internal Server Error",
+        502 => "Bad Gateway",
+        503 => "Service Unavailable",
+        504 => "Gateway Timeout",
+        _ => "Bad Request",
+    }
+}
+
+/// Methods whose repetition has no further effect (RFC 9110 section 9.2.2).
+pub(crate) fn is_idempotent(method: &[u8]) -> bool {
+    matches!(method, b"GET" | b"HEAD" | b"OPTIONS" | b"TRACE" | b"PUT" | b"DELETE")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stale(stage: Stage, sent: bool) -> Failure {
+        Failure { stage, cause: Cause::UpstreamFault(Fault::ClosedBeforeReply), reused: true, sent }
+    }
+
+    #[test]
+    fn a_stale_link_is_retried_only_when_that_is_safe() {
+        assert!(stale(Stage::ReplyHead, true).may_retry(true));
+        assert!(!stale(Stage::ReplyHead, true).may_retry(false), "a POST may have been done");
+        assert!(stale(Stage::SendHead, false).may_retry(false), "nothing was sent");
+        assert!(!stale(Stage::ReplyBody, true).may_retry(true), "a reply head went out");
+        let fresh = Failure { reused: false, ..stale(Stage::ReplyHead, true) };
+        assert!(!fresh.may_retry(true), "a fresh link that closes is the server's answer");
+    }
+
+    #[test]
+    fn a_client_that_leaves_is_not_ours() {
+        let failure = Failure::new(Stage::ReplyHead, Cause::ClientGone);
+        assert_eq!((failure.side(), failure.status()), (Side::Downstream, 499));
+        assert!(!failure.may_retry(true));
+    }
+
+    #[test]
+    fn the_local_reply_names_its_reason() {
+        let mut head = Head::new();
+        let failure = Failure::new(Stage::Route, Cause::NoRoute);
+        let body = reply(&failure, b"id-1", &mut head);
+        assert_eq!(body, b"404 no_route\n");
+        assert_eq!((head.status(), head.length()), (404, Length::Exact(13)));
+        assert_eq!(head.field(b"x-request-id"), Some(&b"id-1"[..]));
+    }
+}

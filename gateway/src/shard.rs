@@ -1,0 +1,428 @@
+//! `State`: everything one shard owns above its ring, and the messages that reach it.
+//!
+//! One `Rc<State>` a shard; it is made on the shard's thread and dies there. A snapshot is adopted
+//! between turns: a new [`Live`] is built and swapped in, endpoints are kept by identity, and
+//! exchanges in progress keep the [`Plan`] they were routed to. No `RefCell` borrow crosses an
+//! await: state is reached by short methods, never by guards.
+//!
+//! S1 `conns` holds every downstream connection from accept to the end of its pump.
+//! S2 A plan holds no reference to the table, so a long exchange pins one route, not a million.
+
+use std::cell::{Cell, Ref, RefCell};
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::str::FromStr as _;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+use control::{RoutePlan, Snapshot};
+use engine::{Address, Shard};
+use observe::{Gauge, Metric, Recorder, ShardMetrics, WordFamily};
+use protocols::{Fault, Head, WireSpec};
+use router::{Balancer, Cluster, EndpointId, Query};
+use slab::Slab;
+
+use crate::conn::{Conn, Site, Slot};
+use crate::exchange;
+use crate::upstream::{self, Endpoint};
+
+/// Everything that one shard owns.
+pub(crate) struct State {
+    pub(crate) shard: Shard,
+    pub(crate) heads: RefCell<Vec<Box<Head>>>,
+    pub(crate) metrics: Arc<ShardMetrics>,
+    pub(crate) recorder: Recorder,
+    /// Shards of this process: caps of the whole are divided by it.
+    shards: usize,
+    /// Scratch for short texts; borrowed for one statement at a time.
+    pub(crate) text: RefCell<String>,
+    pub(crate) stop: Signal,
+    pub(crate) empty: Signal,
+    live: RefCell<Rc<Live>>,
+    slots: RefCell<Vec<Box<Slot>>>,
+    endpoints: RefCell<BTreeMap<u64, Rc<Endpoint>>>,
+    conns: RefCell<Slab<Rc<Conn>>>,
+}
+
+impl State {
+    pub(crate) fn new(
+        shard: Shard,
+        snapshot: &Arc<Snapshot>,
+        metrics: Arc<ShardMetrics>,
+        recorder: Recorder,
+        shards: usize,
+    ) -> Rc<State> {
+        let mut endpoints = BTreeMap::new();
+        let live = Live::new(snapshot, &mut endpoints, &shard);
+        metrics.gauge(Gauge::Generation, snapshot.generation);
+        Rc::new(State {
+            shard,
+            heads: RefCell::new(Vec::new()),
+            metrics,
+            recorder,
+            shards: shards.max(1),
+            text: RefCell::new(String::new()),
+            stop: Signal::default(),
+            empty: Signal::default(),
+            live: RefCell::new(Rc::new(live)),
+            slots: RefCell::new(Vec::new()),
+            endpoints: RefCell::new(endpoints),
+            conns: RefCell::new(Slab::new()),
+        })
+    }
+
+    /// Switches to a snapshot: new requests follow it, requests in progress keep theirs.
+    pub(crate) fn adopt(&self, snapshot: &Arc<Snapshot>) {
+        let mut endpoints = std::mem::take(&mut *self.endpoints.borrow_mut());
+        let live = Live::new(snapshot, &mut endpoints, &self.shard);
+        let gone: Vec<u64> =
+            endpoints.keys().filter(|identity| !live.uses(**identity)).copied().collect();
+        for identity in gone {
+            if let Some(endpoint) = endpoints.remove(&identity) {
+                endpoint.retire();
+            }
+        }
+        *self.endpoints.borrow_mut() = endpoints;
+        *self.live.borrow_mut() = Rc::new(live);
+        self.metrics.gauge(Gauge::Generation, snapshot.generation);
+    }
+
+    pub(crate) fn live(&self) -> Rc<Live> {
+        self.live.borrow().clone()
+    }
+
+    pub(crate) fn options(&self) -> Ref<'_, Options> {
+        Ref::map(self.live.borrow(), |live| &live.options)
+    }
+
+    /// The limits of a listener's connections, as the snapshot in force has them.
+    pub(crate) fn listener_wire(&self, listener: u32) -> Option<Arc<WireSpec>> {
+        let live = self.live.borrow();
+        live.snapshot.listeners.get(listener as usize).map(|plan| plan.wire.clone())
+    }
+
+    /// Enters a downstream connection in the table.
+    pub(crate) fn register(&self, conn: &Rc<Conn>) {
+        let place = self.conns.borrow_mut().insert(conn.clone());
+        conn.place.set(place);
+        self.metrics.add(Metric::ConnectionsAccepted, 1);
+    }
+
+    pub(crate) fn is_full(&self) -> bool {
+        self.conns.borrow().len() >= self.options().conns_max.div_ceil(self.shards)
+    }
+
+    pub(crate) fn conn_count(&self) -> usize {
+        self.conns.borrow().len()
+    }
+
+    /// A connection's pump ended.
+    pub(crate) fn closed(&self, conn: &Rc<Conn>) {
+        match &conn.site {
+            Site::Endpoint(permit) => upstream::closed(self, conn, permit),
+            Site::Listener(_) => {
+                let known = self.conns.borrow_mut().try_remove(conn.place.get());
+                debug_assert!(known.is_some(), "a connection leaves the table once");
+                self.metrics.add(Metric::ConnectionsClosed, 1);
+                if self.conns.borrow().is_empty() {
+                    self.empty.notify();
+                }
+            }
+        }
+    }
+
+    /// A request was refused by the wire before it became an exchange.
+    pub(crate) fn refused(&self, conn: &Conn, fault: Fault) {
+        if fault.status() == 0 {
+            return;
+        }
+        self.metrics.add(Metric::RequestsStarted, 1);
+        self.metrics.request(fault.status(), 0, 0);
+        self.metrics.word(WordFamily::LocalReplies, fault.reason());
+        if let Some(mut record) = self.recorder.begin() {
+            record.at = Some(self.shard.wall());
+            record.status = fault.status();
+            record.reason = fault.reason();
+            record.peer = exchange::place(&conn.stream.peer());
+            record.generation = self.live().generation();
+            self.recorder.finish(record);
+        }
+    }
+
+    /// Every downstream connection, for drain and stop. A copy: closing changes the table.
+    pub(crate) fn all_conns(&self) -> Vec<Rc<Conn>> {
+        self.conns.borrow().iter().map(|(_, conn)| conn.clone()).collect()
+    }
+
+    /// Closes every pooled link: the shard is leaving.
+    pub(crate) fn retire_links(&self) {
+        let endpoints: Vec<Rc<Endpoint>> = self.endpoints.borrow().values().cloned().collect();
+        for endpoint in endpoints {
+            endpoint.retire();
+        }
+    }
+
+    /// Publishes what the engine and the pools count.
+    pub(crate) fn publish(&self) {
+        let stats = self.shard.stats();
+        let metrics = &self.metrics;
+        for (gauge, value) in crate::gauges::of(&stats) {
+            metrics.gauge(gauge, value);
+        }
+        let endpoints = self.endpoints.borrow();
+        let idle: usize = endpoints.values().map(|endpoint| endpoint.idle_count()).sum();
+        let links: u64 = endpoints.values().map(|endpoint| u64::from(endpoint.link_count())).sum();
+        metrics.gauge(Gauge::PoolIdle, idle as u64);
+        metrics.gauge(Gauge::PoolActive, links.saturating_sub(idle as u64));
+        let active = self.conns.borrow().iter().filter(|(_, conn)| !conn.is_idle()).count();
+        metrics.gauge(Gauge::ConnectionsActive, active as u64);
+        metrics.gauge(Gauge::ConnectionsIdle, (self.conn_count() - active) as u64);
+    }
+
+    pub(crate) fn take_head(&self) -> Box<Head> {
+        let head = self.heads.borrow_mut().pop();
+        head.map_or_else(Box::default, |mut head| {
+            head.clear();
+            head
+        })
+    }
+
+    pub(crate) fn give_head(&self, head: Box<Head>) {
+        let mut heads = self.heads.borrow_mut();
+        if heads.len() < FREE_MAX && head.held_bytes() <= HEAD_BYTES_KEPT {
+            heads.push(head);
+        }
+    }
+
+    pub(crate) fn take_slot(&self) -> Box<Slot> {
+        self.slots.borrow_mut().pop().unwrap_or_default()
+    }
+
+    pub(crate) fn give_slot(&self, slot: Box<Slot>) {
+        let mut slots = self.slots.borrow_mut();
+        if slots.len() < FREE_MAX {
+            slots.push(slot);
+        }
+    }
+}
+
+/// What the data path reads of the settings.
+pub(crate) struct Options {
+    pub(crate) conns_max: usize,
+    pub(crate) forwarded: bool,
+    pub(crate) request_id: bool,
+    pub(crate) write_stall_timeout: Duration,
+}
+
+/// One snapshot as this shard runs it.
+pub(crate) struct Live {
+    snapshot: Arc<Snapshot>,
+    clusters: Vec<Rc<ClusterSeat>>,
+    /// Made when a route is first used: a table may hold a million.
+    plans: RefCell<BTreeMap<u32, Rc<Plan>>>,
+    pub(crate) options: Options,
+}
+
+impl Live {
+    fn new(
+        snapshot: &Arc<Snapshot>,
+        endpoints: &mut BTreeMap<u64, Rc<Endpoint>>,
+        shard: &Shard,
+    ) -> Live {
+        let wire = snapshot.settings.wire();
+        let seat = |cluster| Rc::new(ClusterSeat::new(cluster, &wire, endpoints, shard.random()));
+        let clusters = snapshot.clusters.iter().map(seat).collect();
+        Live {
+            snapshot: snapshot.clone(),
+            clusters,
+            plans: RefCell::new(BTreeMap::new()),
+            options: crate::options(snapshot),
+        }
+    }
+
+    pub(crate) fn generation(&self) -> u64 {
+        self.snapshot.generation
+    }
+
+    /// The plan of the route that a request matches.
+    pub(crate) fn find(&self, query: &Query<'_>) -> Option<Rc<Plan>> {
+        let id = self.snapshot.table.find(query)?.route.0;
+        if let Some(plan) = self.plans.borrow().get(&id) {
+            return Some(plan.clone());
+        }
+        let route = self.snapshot.routes.get(id as usize)?;
+        let cluster = self.clusters.get(route.cluster.0 as usize)?;
+        let plan = Rc::new(Plan { route: route.clone(), cluster: cluster.clone() });
+        self.plans.borrow_mut().insert(id, plan.clone());
+        Some(plan)
+    }
+
+    fn uses(&self, identity: u64) -> bool {
+        self.clusters
+            .iter()
+            .flat_map(|cluster| &cluster.endpoints)
+            .any(|endpoint| endpoint.identity == identity)
+    }
+}
+
+/// A route as an exchange follows it: S2.
+pub(crate) struct Plan {
+    route: Arc<RoutePlan>,
+    cluster: Rc<ClusterSeat>,
+}
+
+impl Plan {
+    pub(crate) fn index(&self) -> u32 {
+        self.route.index
+    }
+
+    pub(crate) fn cluster_index(&self) -> u32 {
+        self.route.cluster.0
+    }
+
+    pub(crate) fn timeout(&self) -> Option<Duration> {
+        self.route.timeout
+    }
+
+    pub(crate) fn body_bytes_max(&self) -> Option<u64> {
+        self.route.body_bytes_max
+    }
+
+    pub(crate) fn connect_timeout(&self) -> Duration {
+        self.cluster.cluster.connect_timeout
+    }
+
+    pub(crate) fn first_byte_timeout(&self) -> Duration {
+        self.cluster.cluster.first_byte_timeout
+    }
+
+    /// Limits of the links to this route's cluster. Cloned only when a link is made.
+    pub(crate) fn wire(&self) -> Arc<WireSpec> {
+        self.cluster.wire.clone()
+    }
+
+    /// Tries in all, the first one included.
+    pub(crate) fn tries_max(&self) -> u32 {
+        if self.route.retry { 1 + self.cluster.cluster.retries } else { 1 }
+    }
+
+    /// The endpoint for the next try.
+    pub(crate) fn pick(&self, avoid: Option<EndpointId>) -> Option<(EndpointId, Rc<Endpoint>)> {
+        let seat = &*self.cluster;
+        let mut loads = seat.loads.borrow_mut();
+        loads.clear();
+        loads.extend(seat.endpoints.iter().map(|endpoint| endpoint.in_flight.get()));
+        let id = seat.balancer.borrow_mut().pick(&seat.cluster, &loads, avoid)?;
+        Some((id, seat.endpoints.get(id.0 as usize)?.clone()))
+    }
+}
+
+/// One cluster with this shard's own state.
+struct ClusterSeat {
+    cluster: Arc<Cluster>,
+    /// Limits of the links to it.
+    wire: Arc<WireSpec>,
+    endpoints: Vec<Rc<Endpoint>>,
+    balancer: RefCell<Balancer>,
+    loads: RefCell<Vec<u32>>,
+}
+
+impl ClusterSeat {
+    fn new(
+        cluster: &Arc<Cluster>,
+        wire: &WireSpec,
+        known: &mut BTreeMap<u64, Rc<Endpoint>>,
+        seed: u64,
+    ) -> ClusterSeat {
+        let endpoints = cluster
+            .endpoints
+            .iter()
+            .map(|endpoint| seat(endpoint, cluster.links_max, known))
+            .collect();
+        ClusterSeat {
+            cluster: cluster.clone(),
+            wire: Arc::new(WireSpec {
+                link_idle_timeout: cluster.idle_timeout,
+                // The limit is for requests; a reply may be of any length.
+                body_bytes_max: None,
+                ..wire.clone()
+            }),
+            endpoints,
+            balancer: RefCell::new(Balancer::new(cluster, seed)),
+            loads: RefCell::new(Vec::with_capacity(cluster.endpoints.len())),
+        }
+    }
+}
+
+fn seat(
+    endpoint: &router::Endpoint,
+    links_max: u32,
+    known: &mut BTreeMap<u64, Rc<Endpoint>>,
+) -> Rc<Endpoint> {
+    let seat = known.entry(endpoint.identity).or_insert_with(|| {
+        // INVARIANT: control compiles only addresses in canonical form.
+        let address = Address::from_str(&endpoint.address).expect("a canonical address");
+        Endpoint::new(address, endpoint.identity, links_max)
+    });
+    seat.set_links_max(links_max);
+    seat.unretire();
+    seat.clone()
+}
+
+/// A condition that tasks of this shard wait for; once set it stays set.
+#[derive(Default)]
+pub(crate) struct Signal {
+    set: Cell<bool>,
+    waiting: RefCell<Vec<Waker>>,
+}
+
+impl Signal {
+    pub(crate) fn set(&self) {
+        self.set.set(true);
+        self.notify();
+    }
+
+    /// Wakes who waits without setting: they look again.
+    pub(crate) fn notify(&self) {
+        let waiting = std::mem::take(&mut *self.waiting.borrow_mut());
+        for waker in waiting {
+            waker.wake();
+        }
+    }
+
+    pub(crate) fn is_set(&self) -> bool {
+        self.set.get()
+    }
+
+    pub(crate) fn poll(&self, cx: &Context<'_>) -> Poll<()> {
+        if self.set.get() {
+            return Poll::Ready(());
+        }
+        let mut waiting = self.waiting.borrow_mut();
+        if !waiting.iter().any(|waker| waker.will_wake(cx.waker())) {
+            waiting.push(cx.waker().clone());
+        }
+        Poll::Pending
+    }
+}
+
+/// Heads and slots that a shard keeps for the next requests.
+const FREE_MAX: usize = 64;
+/// A head that grew beyond this is freed instead of kept: 64 of them stay under half a MiB.
+const HEAD_BYTES_KEPT: usize = 8 * 1024;
+
+/// How a drain ends: when the last connection is gone, or at the deadline.
+pub(crate) fn poll_drained(
+    state: &State,
+    deadline: Option<Instant>,
+    cx: &Context<'_>,
+) -> Poll<bool> {
+    if state.conn_count() == 0 {
+        return Poll::Ready(true);
+    }
+    if deadline.is_some_and(|at| state.shard.now() >= at) {
+        return Poll::Ready(false);
+    }
+    state.empty.poll(cx).map(|()| true)
+}

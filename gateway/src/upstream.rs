@@ -1,0 +1,241 @@
+//! Links: the shard's pooled connections to endpoints.
+//!
+//! A link is a client-role [`Conn`] with a pump of its own, which keeps a receive armed while the
+//! link is idle: a FIN evicts it at once instead of failing the next request. Idle links are taken
+//! last in, first out, so a pool shrinks to what the load needs and the rest ages out before
+//! common servers close it (the wire's idle limit). Links belong to an endpoint's identity
+//! (address and protocol), not to a snapshot: a reload keeps them.
+//!
+//! U1 `links` counts permits alive: connecting, idle and busy links. It never exceeds `links_max`.
+//! U2 A link in `idle` has no open stream.
+//! Cost of a checkout: one pop, one wire call.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::{Poll, Waker};
+
+use engine::{Address, Stream};
+use observe::{Metric, WordFamily};
+use protocols::{AnyWire, Role};
+
+use crate::conn::{Conn, End, Pump, Site};
+use crate::exchange::{self, Track};
+use crate::failure::{Cause, Failure, Stage};
+use crate::shard::State;
+
+/// One endpoint as this shard sees it. Survives reloads that keep the endpoint.
+pub(crate) struct Endpoint {
+    pub(crate) address: Address,
+    pub(crate) identity: u64,
+    links_max: Cell<u32>,
+    links: Cell<u32>,
+    /// Requests in progress: what least-loaded balancing compares.
+    pub(crate) in_flight: Cell<u32>,
+    idle: RefCell<Vec<Rc<Conn>>>,
+    waiting: RefCell<VecDeque<Waker>>,
+    /// No longer configured: links close when their request ends.
+    retired: Cell<bool>,
+}
+
+impl Endpoint {
+    pub(crate) fn new(address: Address, identity: u64, links_max: u32) -> Rc<Endpoint> {
+        Rc::new(Endpoint {
+            address,
+            identity,
+            links_max: Cell::new(links_max),
+            links: Cell::new(0),
+            in_flight: Cell::new(0),
+            idle: RefCell::new(Vec::new()),
+            waiting: RefCell::new(VecDeque::new()),
+            retired: Cell::new(false),
+        })
+    }
+
+    pub(crate) fn set_links_max(&self, links_max: u32) {
+        self.links_max.set(links_max);
+    }
+
+    /// Takes an idle link's stream, last in first out. A link that turns out to be closing is
+    /// dropped on the way.
+    fn take_idle(&self) -> Option<End> {
+        loop {
+            let conn = self.idle.borrow_mut().pop()?;
+            if let Some(end) = conn.open() {
+                return Some(end);
+            }
+        }
+    }
+
+    /// A link's request is over: it waits for the next one.
+    pub(crate) fn give_back(&self, conn: &Rc<Conn>) {
+        if self.retired.get() {
+            conn.abort();
+            return;
+        }
+        self.idle.borrow_mut().push(conn.clone());
+        self.wake_one();
+    }
+
+    /// Forgets a link that closed. True when it was idle.
+    pub(crate) fn forget(&self, conn: &Rc<Conn>) -> bool {
+        let mut idle = self.idle.borrow_mut();
+        let found = idle.iter().position(|other| Rc::ptr_eq(other, conn));
+        found.map(|index| idle.remove(index)).is_some()
+    }
+
+    /// The endpoint left the configuration: idle links close now, busy ones after their request.
+    pub(crate) fn retire(&self) {
+        self.retired.set(true);
+        let idle = std::mem::take(&mut *self.idle.borrow_mut());
+        for conn in idle {
+            conn.abort();
+        }
+    }
+
+    pub(crate) fn unretire(&self) {
+        self.retired.set(false);
+    }
+
+    pub(crate) fn idle_count(&self) -> usize {
+        self.idle.borrow().len()
+    }
+
+    pub(crate) fn link_count(&self) -> u32 {
+        self.links.get()
+    }
+
+    fn wake_one(&self) {
+        let waker = self.waiting.borrow_mut().pop_front();
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+}
+
+/// One link's share of its endpoint's `links_max`.
+pub(crate) struct Permit {
+    endpoint: Rc<Endpoint>,
+}
+
+impl Permit {
+    fn take(endpoint: &Rc<Endpoint>) -> Option<Permit> {
+        if endpoint.links.get() >= endpoint.links_max.get() {
+            return None;
+        }
+        endpoint.links.set(endpoint.links.get() + 1);
+        Some(Permit { endpoint: endpoint.clone() })
+    }
+
+    pub(crate) fn endpoint(&self) -> &Rc<Endpoint> {
+        &self.endpoint
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.endpoint.links.set(self.endpoint.links.get() - 1);
+        self.endpoint.wake_one();
+    }
+}
+
+/// A stream on a link, and whether the link had served before.
+pub(crate) struct Link {
+    pub(crate) end: End,
+    pub(crate) reused: bool,
+}
+
+/// Finds or makes a link. `fresh` asks for a new connection: the retry after a stale one.
+pub(crate) async fn checkout(
+    track: &Track,
+    endpoint: &Rc<Endpoint>,
+    fresh: bool,
+) -> Result<Link, Failure> {
+    let timeout = track.connect_timeout();
+    let deadline = track.state.shard.now() + timeout;
+    track.wake_at(Some(deadline));
+    let link = find(track, endpoint, fresh, deadline).await;
+    track.wake_at(None);
+    link
+}
+
+async fn find(
+    track: &Track,
+    endpoint: &Rc<Endpoint>,
+    fresh: bool,
+    deadline: std::time::Instant,
+) -> Result<Link, Failure> {
+    let state = &track.state;
+    loop {
+        if !fresh && let Some(end) = endpoint.take_idle() {
+            state.metrics.add(Metric::UpstreamReuses, 1);
+            return Ok(Link { end, reused: true });
+        }
+        if let Some(permit) = Permit::take(endpoint) {
+            let stream = connect(state, endpoint, deadline).await?;
+            track.connected();
+            return attach(track, stream, permit).map(|end| Link { end, reused: false });
+        }
+        wait(state, endpoint, deadline).await?;
+    }
+}
+
+/// Waits in line for a link to come free.
+async fn wait(
+    state: &State,
+    endpoint: &Endpoint,
+    deadline: std::time::Instant,
+) -> Result<(), Failure> {
+    let mut asked = false;
+    poll_fn(|cx| {
+        if state.shard.now() >= deadline {
+            return Poll::Ready(Err(Failure::new(Stage::Connect, Cause::LinksExhausted)));
+        }
+        if std::mem::replace(&mut asked, true) {
+            return Poll::Ready(Ok(()));
+        }
+        endpoint.waiting.borrow_mut().push_back(cx.waker().clone());
+        Poll::Pending
+    })
+    .await
+}
+
+async fn connect(
+    state: &State,
+    endpoint: &Endpoint,
+    deadline: std::time::Instant,
+) -> Result<Stream, Failure> {
+    state.metrics.add(Metric::UpstreamConnects, 1);
+    let mut connecting = pin!(state.shard.connect(&endpoint.address));
+    let result = poll_fn(|cx| {
+        if let Poll::Ready(result) = connecting.as_mut().poll(cx) {
+            return Poll::Ready(result.map_err(|_| Cause::ConnectRefused));
+        }
+        let late = state.shard.now() >= deadline;
+        if late { Poll::Ready(Err(Cause::ConnectTimeout)) } else { Poll::Pending }
+    })
+    .await;
+    result.map_err(|cause| {
+        state.metrics.add(Metric::UpstreamConnectFailures, 1);
+        Failure::new(Stage::Connect, cause)
+    })
+}
+
+/// Makes a connected socket a link with a pump of its own.
+fn attach(track: &Track, stream: Stream, permit: Permit) -> Result<End, Failure> {
+    let state = &track.state;
+    let wire = AnyWire::h1(Role::Client, &track.link_wire());
+    let conn = Conn::new(state, stream, wire, Site::Endpoint(permit));
+    state.shard.spawn(Pump::new(conn.clone(), exchange::start));
+    conn.open().ok_or(Failure::new(Stage::Connect, Cause::ConnectRefused))
+}
+
+/// A link closed: if it was idle, it leaves its pool.
+pub(crate) fn closed(state: &State, conn: &Rc<Conn>, permit: &Permit) {
+    if permit.endpoint.forget(conn) {
+        let word = conn.fault().map_or("closed", |fault| fault.reason());
+        state.metrics.word(WordFamily::PoolEvicted, word);
+    }
+}
