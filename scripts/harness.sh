@@ -5,6 +5,7 @@ set -euo pipefail
 
 HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 ROOT=$(dirname "$HERE")
+RINGWAY_FLAGS=()
 WORK=$(mktemp -d "${TMPDIR:-/tmp}/ringway-scripts.XXXXXX")
 
 say() { printf '%s\n' "$*" >&2; }
@@ -135,7 +136,8 @@ start_upstream() {
 }
 
 # start_gateway NAME CPU: nginx, haproxy or ringway in front of UPSTREAM_PORT with one worker; sets
-# GATEWAY_PORT and GATEWAY_PID. $RINGWAY is the binary, $HEADERS as in versus.sh.
+# GATEWAY_PORT and GATEWAY_PID. $RINGWAY is the binary, $RINGWAY_FLAGS more flags for
+# it, $HEADERS as in versus.sh.
 start_gateway() {
     GATEWAY_PORT=$(free_port)
     local config="$WORK/$1.cfg"
@@ -147,8 +149,8 @@ start_gateway() {
             "${lean[@]}" "$HERE/versus/$1.cfg" >"$config"
         ;;
     esac
-    local flags=()
-    [[ ${HEADERS:-same} != none ]] || flags=(--forwarded false --request-id false)
+    local flags=("${RINGWAY_FLAGS[@]}")
+    [[ ${HEADERS:-same} != none ]] || flags+=(--forwarded false --request-id false)
     case $1 in
     nginx) start nginx taskset -c "$2" nginx -p "$WORK" -c "$config" -e "$WORK/nginx-error.log" ;;
     haproxy) start haproxy taskset -c "$2" haproxy -db -f "$config" ;;
