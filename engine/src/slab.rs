@@ -52,10 +52,6 @@ impl<T> Slab<T> {
         self.used
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.used == 0
-    }
-
     pub(crate) fn insert(&mut self, value: T) -> Key {
         self.used += 1;
         if self.free == NONE {

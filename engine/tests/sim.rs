@@ -142,11 +142,15 @@ async fn both(
     let (mut one, mut other) = (pin!(one), pin!(other));
     let mut done = [false; 2];
     poll_fn(|cx| {
-        if !done[0] && let Poll::Ready(result) = one.as_mut().poll(cx) {
+        if !done[0]
+            && let Poll::Ready(result) = one.as_mut().poll(cx)
+        {
             result?;
             done[0] = true;
         }
-        if !done[1] && let Poll::Ready(result) = other.as_mut().poll(cx) {
+        if !done[1]
+            && let Poll::Ready(result) = other.as_mut().poll(cx)
+        {
             result?;
             done[1] = true;
         }
@@ -171,7 +175,8 @@ struct Client {
 impl Client {
     fn new(net: &Net, seed: u64) -> Client {
         let mut rng = Rng::new(seed);
-        let length = rng.size(if rng.below(4) == 0 { 400_000 } else { 20_000 });
+        let most = if rng.below(4) == 0 { 400_000 } else { 20_000 };
+        let length = rng.size(most);
         let peer = net.connect(&addresses().0);
         if rng.below(4) == 0 {
             peer.set_window(rng.size(2_000));

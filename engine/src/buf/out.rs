@@ -132,13 +132,6 @@ impl SendBlock {
         self.charge
     }
 
-    /// Heap bytes of the block itself.
-    pub(crate) fn heap_bytes(&self) -> usize {
-        self.scratch.capacity()
-            + self.segments.capacity() * size_of::<Charged>()
-            + self.window.iovecs.capacity() * size_of::<libc::iovec>()
-    }
-
     /// Appends bytes written by `write` to the scratch.
     pub(crate) fn scratch<R>(&mut self, write: impl FnOnce(&mut Vec<u8>) -> R) -> R {
         let start = self.scratch.len();

@@ -20,7 +20,7 @@ use crate::config::{Features, SetupError, ShardConfig};
 use crate::net::address::{Address, RawAddress};
 
 #[cfg(any(debug_assertions, feature = "sim"))]
-pub mod rules;
+pub(crate) mod rules;
 #[cfg(feature = "sim")]
 pub mod sim;
 pub(crate) mod uring;
@@ -273,14 +273,5 @@ impl Ring {
     /// True for the backend whose descriptors and clock are made up.
     pub(crate) fn is_simulated(&self) -> bool {
         !matches!(self.backend, Backend::Uring(_))
-    }
-
-    /// Gives the ring's memory up for good because ops are still in flight (I5).
-    pub(crate) fn leak(self) {
-        match self.backend {
-            Backend::Uring(ring) => ring.leak(),
-            #[cfg(feature = "sim")]
-            Backend::Sim(_) => {}
-        }
     }
 }

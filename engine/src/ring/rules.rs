@@ -353,11 +353,6 @@ impl Rules {
         &self.shapes
     }
 
-    /// How often each rule was checked so far on this ring.
-    pub(crate) fn checked(&self) -> Checked {
-        self.checked
-    }
-
     /// The ring goes away in good order.
     pub(crate) fn finish(&mut self) {
         let settled = self.in_flight.is_empty();

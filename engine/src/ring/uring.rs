@@ -203,12 +203,6 @@ impl Uring {
     pub(crate) fn overflowed(&mut self) -> bool {
         self.ring.submission().cq_overflow()
     }
-
-    /// Forgets the ring, its buffer rings and the region: ops are still in flight, and closing
-    /// the descriptor is no barrier (I5).
-    pub(crate) fn leak(self: Box<Self>) {
-        Box::leak(self);
-    }
 }
 
 impl Drop for Uring {
