@@ -95,7 +95,7 @@ fn sources(matches: &ArgMatches, upstreams: &[Running]) -> Sources {
 fn tell(edge: SocketAddr, upstreams: &[Running], service: &Service) -> std::io::Result<String> {
     let places: Vec<String> = upstreams.iter().map(|up| up.address.to_string()).collect();
     let mut text = format!("client -> ringway {edge} -> upstreams {}\n\n", places.join(", "));
-    let mut line = |what: &str, outcome: String| text.push_str(&format!("  {what:<34}{outcome}\n"));
+    let mut line = |what: &str, outcome: String| text.push_str(&format!("  {what:<38}{outcome}\n"));
     let mut client = Client::connect(edge)?;
 
     let (reply, took) = timed(&mut client, &get("/"))?;

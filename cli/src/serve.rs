@@ -5,7 +5,7 @@
 //! listener accepts only once every shard has its ring. All methods run on the control thread.
 
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant, SystemTime};
 
 use control::admin::{Admin, AdminAddress};
@@ -13,7 +13,6 @@ use control::{Publisher, Settings, Snapshot, Sources};
 use engine::{Address, BoundListener, ShardConfig};
 use gateway::{Gateway, ShardStart, Start, StartError};
 use observe::{AccessLog, ErrorLog, Format, Gauge, Level, Names, Recorder, Registry, Target};
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::args;
 use crate::check;
@@ -24,7 +23,9 @@ use crate::version::VERSION;
 
 /// A running gateway with its logs, admin server and detector.
 pub(crate) struct Service {
-    gateway: Arc<Gateway>,
+    /// Behind a mutex because admin pages ask it too; nothing holds it longer than a shard takes
+    /// to answer, one second at most.
+    gateway: Arc<Mutex<Gateway>>,
     snapshot: Arc<Snapshot>,
     publisher: Publisher,
     registry: Arc<Registry>,
@@ -34,6 +35,7 @@ pub(crate) struct Service {
     admin: Option<Admin>,
     stalls: Option<StallDetector>,
     addresses: Vec<Address>,
+    ring: String,
 }
 
 impl Service {
@@ -76,12 +78,13 @@ impl Service {
         let mut publisher = publisher(&seat, errors);
         // Before there is anybody to tell: from now on the publisher outlives every holder.
         publisher.publish(&snapshot);
-        let gateway = Arc::new(Gateway::start(start).map_err(start_failure)?);
-        seat.get_or_init(|| Arc::downgrade(&gateway));
+        let gateway = Gateway::start(start).map_err(start_failure)?;
         let stalls =
             StallDetector::start(gateway.progress(), Arc::clone(&registry), errors.clone()).ok();
         let ring = gateway.features().map(ToString::to_string).unwrap_or_default();
-        status.ready(&gateway, ring);
+        let gateway = Arc::new(Mutex::new(gateway));
+        seat.get_or_init(|| Arc::downgrade(&gateway));
+        status.ready(&gateway, ring.clone());
         Ok(Service {
             gateway,
             snapshot,
@@ -93,6 +96,7 @@ impl Service {
             admin,
             stalls,
             addresses,
+            ring,
         })
     }
 
@@ -122,8 +126,7 @@ impl Service {
         for (plan, address) in self.snapshot.listeners.iter().zip(&self.addresses) {
             lines.push(format!("listening on {address} ({})", plan.name));
         }
-        let ring = self.gateway.features().map(ToString::to_string).unwrap_or_default();
-        lines.push(format!("ring: {ring}"));
+        lines.push(format!("ring: {}", self.ring));
         match self.admin() {
             Some(address) => lines.push(format!("admin on {address}")),
             None => lines.push("admin off".into()),
@@ -181,13 +184,13 @@ impl Service {
     /// Stops accepting and ends when everything in progress is done, or at the deadline.
     pub(crate) fn drain(&self, deadline: Option<Instant>) {
         self.status.draining();
-        self.gateway.drain(deadline);
+        lock(&self.gateway).drain(deadline);
     }
 
     /// Ends every shard now.
     pub(crate) fn stop(&self) {
         self.status.draining();
-        self.gateway.stop();
+        lock(&self.gateway).stop();
     }
 
     /// Panics caught in all shards so far.
@@ -197,7 +200,7 @@ impl Service {
 
     /// Whether every shard has ended.
     pub(crate) fn is_finished(&self) -> bool {
-        self.gateway.is_finished()
+        lock(&self.gateway).is_finished()
     }
 
     /// Waits for the shards' end, writes out the logs, and gives the number of connections that
@@ -208,7 +211,9 @@ impl Service {
         // An admin page holds the gateway for a moment while it asks for connections.
         let cut = loop {
             match Arc::try_unwrap(gateway) {
-                Ok(gateway) => break gateway.join(),
+                Ok(gateway) => {
+                    break gateway.into_inner().unwrap_or_else(PoisonError::into_inner).join();
+                }
                 Err(shared) => gateway = shared,
             }
             std::thread::sleep(Duration::from_millis(1));
@@ -222,6 +227,11 @@ impl Service {
     }
 }
 
+/// The gateway, also after a panic of another holder: its methods leave nothing half done.
+pub(crate) fn lock(gateway: &Mutex<Gateway>) -> MutexGuard<'_, Gateway> {
+    gateway.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// The error log that the settings ask for.
 fn error_log(settings: &Settings) -> ErrorLog {
     // `control` has checked both words.
@@ -231,10 +241,9 @@ fn error_log(settings: &Settings) -> ErrorLog {
 
 /// One descriptor a connection and one a link: the soft limit of 1024 is never what is wanted.
 fn raise_descriptor_limit(errors: &ErrorLog) {
-    let limit = getrlimit(Resource::Nofile);
-    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
-    if limit.current != limit.maximum && setrlimit(Resource::Nofile, raised).is_err() {
-        errors.write(Level::Warn, "start", "cannot raise the soft limit of open files");
+    if let Err(error) = engine::probe::raise_nofile() {
+        let text = format!("cannot raise the soft limit of open files: {error}");
+        errors.write(Level::Warn, "start", text);
     }
 }
 
@@ -245,7 +254,7 @@ fn shard_configs(settings: &Settings, errors: &ErrorLog) -> Result<Vec<ShardConf
     let plan = engine::plan_memory(count, &wanted)
         .map_err(|error| Failure::Environment(error.to_string()))?;
     for note in plan.notes() {
-        errors.write(Level::Warn, "memlock", note);
+        errors.write(Level::Warn, "memlock", note.clone());
     }
     let configs = (0..count).map(|index| ShardConfig {
         id: u16::try_from(index).unwrap_or(u16::MAX),
@@ -350,11 +359,11 @@ fn start_failure(error: StartError) -> Failure {
     }
 }
 
-fn publisher(seat: &Arc<OnceLock<Weak<Gateway>>>, errors: &ErrorLog) -> Publisher {
+fn publisher(seat: &Arc<OnceLock<Weak<Mutex<Gateway>>>>, errors: &ErrorLog) -> Publisher {
     let (seat, errors) = (Arc::clone(seat), errors.clone());
     Publisher::new(vec![Box::new(move |snapshot| {
         let gateway = seat.get().and_then(Weak::upgrade);
-        if gateway.is_some_and(|gateway| !gateway.publish(&snapshot)) {
+        if gateway.is_some_and(|gateway| !lock(&gateway).publish(&snapshot)) {
             let text = "a shard's mailbox was full: it keeps its old configuration";
             errors.write(Level::Error, "config", text);
         }

@@ -14,6 +14,7 @@ use observe::{ErrorLog, Registry};
 use serde_json::json;
 
 use crate::check;
+use crate::serve::lock;
 use crate::version::{self, VERSION};
 
 /// How long a page waits for a shard to tell its connections.
@@ -28,7 +29,7 @@ struct Facts {
     snapshot: Arc<Snapshot>,
     reloads: u64,
     reload_error: Option<String>,
-    gateway: Weak<Gateway>,
+    gateway: Weak<Mutex<Gateway>>,
     ring: String,
 }
 
@@ -45,7 +46,7 @@ impl Status {
     }
 
     /// The shards are up.
-    pub(crate) fn ready(&self, gateway: &Arc<Gateway>, ring: String) {
+    pub(crate) fn ready(&self, gateway: &Arc<Mutex<Gateway>>, ring: String) {
         let mut facts = self.facts();
         (facts.gateway, facts.ring) = (Arc::downgrade(gateway), ring);
         facts.readiness = Readiness::Ready;
@@ -118,7 +119,8 @@ impl Status {
             let facts = self.facts();
             (facts.gateway.upgrade(), Arc::clone(&facts.snapshot))
         };
-        let tables = gateway.map(|gateway| gateway.connections(SHARD_ANSWERS)).unwrap_or_default();
+        let tables =
+            gateway.map(|gateway| lock(&gateway).connections(SHARD_ANSWERS)).unwrap_or_default();
         let now = Instant::now();
         let rows = tables.iter().flat_map(|(shard, table)| {
             table.iter().map(|connection| row(*shard, connection, &snapshot, now))

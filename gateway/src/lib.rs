@@ -36,6 +36,8 @@ use observe::{Recorder, ShardMetrics};
 
 use crate::shard::{Options, State};
 
+pub use crate::exchange::{PROTOCOL_HTTP1, STATE_BUSY, STATE_IDLE};
+
 /// What a control thread may tell a shard.
 pub enum ToShard {
     /// Follow this snapshot from the next request on.
