@@ -10,7 +10,7 @@ use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 
-use seccompiler::{SeccompAction, SeccompFilter, apply_filter};
+use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, apply_filter};
 use support::Folder;
 
 /// The three system calls that a container's default profile refuses; alike on all machines.
@@ -25,7 +25,7 @@ fn refused(words: &[&str]) -> Output {
     let arch = std::env::consts::ARCH.try_into().expect("a known machine");
     let (refuse, allow) = (SeccompAction::Errno(EPERM), SeccompAction::Allow);
     let filter = SeccompFilter::new(BTreeMap::from(rules), allow, refuse, arch);
-    let program = filter.expect("a filter").try_into().expect("a program");
+    let program: BpfProgram = filter.expect("a filter").try_into().expect("a program");
     let mut command = Command::new(env!("CARGO_BIN_EXE_ringway"));
     command.args(words).stdin(Stdio::null());
     std::thread::spawn(move || {
