@@ -95,6 +95,8 @@ const LISTEN_DEFAULT: &str = "127.0.0.1:8080";
 impl Config {
     /// Reads a file's text. Faults are added; what could be read is returned.
     pub(crate) fn parse(file: &str, text: &str, errors: &mut Vec<ConfigError>) -> Config {
+        // A byte order mark is no part of the first line.
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         let newlines = text.bytes().zip(1..).filter(|(byte, _)| *byte == b'\n');
         let mut config = Config {
             file: file.to_owned(),

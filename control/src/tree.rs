@@ -17,7 +17,7 @@ use saphyr_parser::{Event, Parser, ScalarStyle, ScanError, Span};
 const DEPTH_MAX: usize = 32;
 
 /// Nodes of a document, aliases counted each time they are used (the "billion laughs" bound).
-const NODES_MAX: usize = 1_000_000;
+const NODES_MAX: usize = 4_000_000;
 
 /// A place in the file, both numbers from 1.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -135,7 +135,7 @@ pub(crate) fn shorten(text: &str) -> String {
 /// tree (duplicate keys, tags) are added to `errors` and the tree is still returned.
 pub(crate) fn parse(text: &str, errors: &mut Vec<(Place, String)>) -> Option<Node> {
     let mut builder = Builder::default();
-    for event in Parser::new_from_str(text.strip_prefix('\u{feff}').unwrap_or(text)) {
+    for event in Parser::new_from_str(text) {
         let step = match event {
             Ok((event, span)) => builder.take(event, place(span), errors),
             Err(error) => Err(syntax(&error)),
