@@ -351,6 +351,8 @@ impl Wire for H1 {
 
     fn sides(&self) -> Sides {
         let read = match self.read {
+            // What waits to be said needs a call of `decode`, and no input.
+            _ if self.pending != Pending::None => ReadSide::Open,
             Read::Done => ReadSide::Done,
             Read::Upgrade => ReadSide::Hold,
             Read::Complete if self.is_server() => ReadSide::Hold,
@@ -388,6 +390,8 @@ impl Wire for H1 {
             return;
         }
         self.stream = false;
+        // Nobody is left to hear it.
+        self.pending = Pending::None;
         let reply_ended = self.outgoing == Outgoing::Ended;
         let over = match self.read {
             Read::Complete => reply_ended,

@@ -147,7 +147,12 @@ proptest! {
     }
 
     #[test]
-    fn replies_arrive(body in vec(any::<u8>(), 0..300), exact: bool, http10: bool, step in 1usize..50) {
+    fn replies_arrive(
+        body in vec(any::<u8>(), 0..300),
+        exact: bool,
+        http10: bool,
+        step in 1usize..50,
+    ) {
         let mut server = Peer::new(Role::Server, WireSpec::default());
         let version = if http10 { "1.0" } else { "1.1" };
         server.feed(format!("GET / HTTP/{version}\r\nHost: h\r\n\r\n").as_bytes());

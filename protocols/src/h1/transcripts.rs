@@ -406,11 +406,23 @@ fn rfc9110_7_8_an_upgrade_makes_a_tunnel() {
 
 #[test]
 fn rfc9110_7_8_a_refused_upgrade_goes_on_as_http() {
-    let mut peer = silent(UPGRADE);
-    peer.reply(&status(200, Length::Exact(2)), b"no");
-    peer.feed(GET.as_bytes());
     let head = "GET /ws @h Tunnel | Connection: Upgrade | Upgrade: websocket";
-    assert_eq!(peer.said(), format!("{head}\nend\nGET / @h\nend"));
+    let no = status(200, Length::Exact(2));
+    let mut peer = silent(UPGRADE);
+    peer.send(&no, b"no").unwrap();
+    assert_eq!(peer.sides().read, ReadSide::Open, "the end is still to be said");
+    peer.feed(b"");
+    assert_eq!(peer.said(), format!("{head}\nend"));
+    assert_eq!(peer.sides().read, ReadSide::Hold);
+    peer.wire.release(STREAM);
+    peer.feed(GET.as_bytes());
+    assert_eq!(peer.said(), "GET / @h\nend");
+
+    // Released before anyone asked: the end is not said to the next exchange.
+    let mut peer = silent(UPGRADE);
+    peer.reply(&no, b"no");
+    peer.feed(GET.as_bytes());
+    assert_eq!(peer.said(), format!("{head}\nGET / @h\nend"));
     assert!(!peer.is_closing());
 }
 
