@@ -50,9 +50,7 @@ fn demo(matches: &ArgMatches) -> Result<(), Failure> {
         Some(Address::Inet(edge)) => *edge,
         _ => return Err(Failure::Internal("the demo has no address".into())),
     };
-    for line in service.start_lines() {
-        eprintln!("ringway: {line}");
-    }
+    service.announce();
     let told = tell(edge, &upstreams, &service);
     let told = told.map_err(|error| Failure::Internal(format!("the demo failed: {error}")))?;
     output::print(&told)?;

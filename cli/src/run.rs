@@ -59,9 +59,7 @@ fn run(matches: &ArgMatches) -> Result<(), Failure> {
     let service = Service::start(snapshot)?;
     let pid_file = PidFile::write(matches.get_one::<PathBuf>("pid-file"))?;
     if !matches.get_flag("quiet") {
-        for line in service.start_lines() {
-            eprintln!("ringway: {line}");
-        }
+        service.announce();
     }
     notify(&[NotifyState::Ready]);
     let panics = PanicWatch::new(Instant::now());

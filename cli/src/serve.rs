@@ -120,8 +120,21 @@ impl Service {
         &self.errors
     }
 
-    /// What the operator should see at start, one line each.
-    pub(crate) fn start_lines(&self) -> Vec<String> {
+    /// Tells the operator what has started, on standard error: plain lines, or as part of the log
+    /// where that is JSON.
+    pub(crate) fn announce(&self) {
+        let is_json = self.snapshot.settings.log_format() == "json";
+        for line in self.start_lines() {
+            if is_json {
+                self.errors.write(Level::Info, "ringway", line);
+            } else {
+                eprintln!("ringway: {line}");
+            }
+        }
+        self.errors.flush();
+    }
+
+    fn start_lines(&self) -> Vec<String> {
         let mut lines = Vec::new();
         for (plan, address) in self.snapshot.listeners.iter().zip(&self.addresses) {
             lines.push(format!("listening on {address} ({})", plan.name));

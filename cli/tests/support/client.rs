@@ -11,33 +11,33 @@ use std::time::Duration;
 const HANG_LIMIT: Duration = Duration::from_secs(60);
 
 /// One connection to the gateway.
-pub struct Client {
+pub(crate) struct Client {
     stream: TcpStream,
     unread: Vec<u8>,
 }
 
 /// A complete reply.
 #[derive(Debug)]
-pub struct Reply {
-    pub status: u16,
-    pub version: String,
+pub(crate) struct Reply {
+    pub(crate) status: u16,
+    pub(crate) version: String,
     /// Names in lower case.
-    pub fields: Vec<(String, String)>,
-    pub body: Vec<u8>,
+    pub(crate) fields: Vec<(String, String)>,
+    pub(crate) body: Vec<u8>,
 }
 
 impl Reply {
-    pub fn field(&self, name: &str) -> Option<&str> {
+    pub(crate) fn field(&self, name: &str) -> Option<&str> {
         self.fields.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
     }
 
-    pub fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         String::from_utf8_lossy(&self.body).into_owned()
     }
 }
 
 impl Client {
-    pub fn connect(address: SocketAddr) -> Self {
+    pub(crate) fn connect(address: SocketAddr) -> Self {
         let stream = TcpStream::connect(address).expect("the gateway accepts");
         stream.set_read_timeout(Some(HANG_LIMIT)).expect("a read limit");
         stream.set_write_timeout(Some(HANG_LIMIT)).expect("a write limit");
@@ -46,32 +46,32 @@ impl Client {
     }
 
     /// Sends all of it; a gateway that has closed already is not an error here.
-    pub fn send(&mut self, bytes: impl AsRef<[u8]>) {
+    pub(crate) fn send(&mut self, bytes: impl AsRef<[u8]>) {
         let _ = self.stream.write_all(bytes.as_ref());
     }
 
     /// A second handle of the socket, for a thread that writes while this one reads.
-    pub fn writer(&self) -> impl Write + Send + use<> {
+    pub(crate) fn writer(&self) -> impl Write + Send + use<> {
         self.stream.try_clone().expect("a second handle of the socket")
     }
 
-    pub fn shut_write(&mut self) {
+    pub(crate) fn shut_write(&mut self) {
         let _ = self.stream.shutdown(Shutdown::Write);
     }
 
     /// A request without a body, and its reply.
-    pub fn get(&mut self, target: &str) -> Reply {
+    pub(crate) fn get(&mut self, target: &str) -> Reply {
         self.send(format!("GET {target} HTTP/1.1\r\nHost: test\r\n\r\n"));
         self.reply().unwrap_or_else(|error| panic!("GET {target}: {error}"))
     }
 
     /// The next final reply; informational ones before it are skipped.
-    pub fn reply(&mut self) -> io::Result<Reply> {
+    pub(crate) fn reply(&mut self) -> io::Result<Reply> {
         self.next_final(false)
     }
 
     /// The next final reply, to a HEAD request.
-    pub fn reply_to_head(&mut self) -> io::Result<Reply> {
+    pub(crate) fn reply_to_head(&mut self) -> io::Result<Reply> {
         self.next_final(true)
     }
 
@@ -85,7 +85,7 @@ impl Client {
     }
 
     /// The next reply, informational or final.
-    pub fn next(&mut self, is_to_head: bool) -> io::Result<Reply> {
+    pub(crate) fn next(&mut self, is_to_head: bool) -> io::Result<Reply> {
         let mut reply = self.head()?;
         let has_no_body = is_to_head || reply.status < 200 || matches!(reply.status, 204 | 304);
         if has_no_body {
@@ -101,7 +101,7 @@ impl Client {
     }
 
     /// The next reply's head; its body stays unread.
-    pub fn head(&mut self) -> io::Result<Reply> {
+    pub(crate) fn head(&mut self) -> io::Result<Reply> {
         let end = loop {
             if let Some(at) = self.unread.windows(4).position(|four| four == b"\r\n\r\n") {
                 break at + 4;
@@ -114,7 +114,7 @@ impl Client {
     }
 
     /// Exactly `length` bytes.
-    pub fn exactly(&mut self, length: usize) -> io::Result<Vec<u8>> {
+    pub(crate) fn exactly(&mut self, length: usize) -> io::Result<Vec<u8>> {
         while self.unread.len() < length {
             self.fill()?;
         }
@@ -122,7 +122,7 @@ impl Client {
     }
 
     /// Reads up to the close; a reset is an error.
-    pub fn rest(&mut self) -> io::Result<Vec<u8>> {
+    pub(crate) fn rest(&mut self) -> io::Result<Vec<u8>> {
         loop {
             match self.fill() {
                 Ok(()) => {}
@@ -134,7 +134,7 @@ impl Client {
     }
 
     /// True when nothing more comes and the gateway has closed, by FIN or RST.
-    pub fn is_closed(&mut self) -> bool {
+    pub(crate) fn is_closed(&mut self) -> bool {
         match self.rest() {
             Ok(rest) => rest.is_empty(),
             Err(error) => error.kind() == io::ErrorKind::ConnectionReset,

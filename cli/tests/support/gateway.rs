@@ -16,37 +16,37 @@ use std::{fs, thread};
 use super::{Client, Folder, until};
 
 /// What a gateway is started with.
-pub struct Setup {
+pub(crate) struct Setup {
     args: Vec<String>,
 }
 
 impl Setup {
     /// One upstream, one shard, everything else by default.
-    pub fn upstream(address: SocketAddr) -> Self {
+    pub(crate) fn upstream(address: SocketAddr) -> Self {
         let args = ["--listen", "127.0.0.1:0", "--upstream", &address.to_string()];
         Self { args: args.map(str::to_owned).to_vec() }
     }
 
     /// A configuration file.
-    pub fn config(path: &Path) -> Self {
+    pub(crate) fn config(path: &Path) -> Self {
         Self { args: vec!["--config".to_owned(), path.display().to_string()] }
     }
 
     /// A flag and its value.
-    pub fn flag(mut self, name: &str, value: &str) -> Self {
+    pub(crate) fn flag(mut self, name: &str, value: &str) -> Self {
         self.args.extend([name.to_owned(), value.to_owned()]);
         self
     }
 
-    pub fn start(self) -> Gateway {
+    pub(crate) fn start(self) -> Gateway {
         Gateway::start(self)
     }
 }
 
 /// A running gateway.
-pub struct Gateway {
+pub(crate) struct Gateway {
     /// Where it listens for traffic.
-    pub address: SocketAddr,
+    pub(crate) address: SocketAddr,
     child: Child,
     folder: Folder,
     said: Arc<Mutex<Vec<String>>>,
@@ -54,7 +54,7 @@ pub struct Gateway {
 
 /// How it ended.
 #[derive(Debug, Eq, PartialEq)]
-pub struct Exit(pub Option<i32>);
+pub(crate) struct Exit(pub(crate) Option<i32>);
 
 impl Gateway {
     fn start(setup: Setup) -> Self {
@@ -75,42 +75,42 @@ impl Gateway {
         Self { address, child, folder, said }
     }
 
-    pub fn client(&self) -> Client {
+    pub(crate) fn client(&self) -> Client {
         Client::connect(self.address)
     }
 
-    pub fn pid(&self) -> u32 {
+    pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
 
     /// A file of its folder: `admin.sock`, `access.log` or a test's own.
-    pub fn file(&self, name: &str) -> PathBuf {
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
         self.folder.file(name)
     }
 
     /// What it has printed on standard error so far.
-    pub fn said(&self) -> Vec<String> {
+    pub(crate) fn said(&self) -> Vec<String> {
         self.said.lock().expect("the reader of standard error lives").clone()
     }
 
     /// Sends a signal by its name, such as `TERM`.
-    pub fn signal(&self, name: &str) {
+    pub(crate) fn signal(&self, name: &str) {
         let line = format!("kill -{name} {}", self.pid());
         let status = Command::new("sh").args(["-c", &line]).status().expect("sh runs");
         assert!(status.success(), "{line}");
     }
 
     /// Waits for its end.
-    pub fn wait(&mut self) -> Exit {
+    pub(crate) fn wait(&mut self) -> Exit {
         Exit(self.child.wait().expect("the process can be waited for").code())
     }
 
-    pub fn has_ended(&mut self) -> bool {
+    pub(crate) fn has_ended(&mut self) -> bool {
         self.child.try_wait().expect("the process can be looked at").is_some()
     }
 
     /// An admin page's status and body.
-    pub fn admin(&self, path: &str) -> (u16, String) {
+    pub(crate) fn admin(&self, path: &str) -> (u16, String) {
         let socket = self.folder.file("admin.sock");
         let mut stream = UnixStream::connect(socket).expect("the admin socket accepts");
         stream.set_read_timeout(Some(Duration::from_secs(60))).expect("a read limit");
@@ -124,7 +124,7 @@ impl Gateway {
     }
 
     /// The sum of a metric over its labels; absent counts as 0.
-    pub fn metric(&self, name: &str) -> f64 {
+    pub(crate) fn metric(&self, name: &str) -> f64 {
         let (_, page) = self.admin("/metrics");
         let is_it =
             |line: &&str| line.strip_prefix(name).is_some_and(|rest| rest.starts_with([' ', '{']));
@@ -133,7 +133,7 @@ impl Gateway {
     }
 
     /// The access log once it holds at least `count` lines.
-    pub fn log(&self, count: usize) -> Vec<serde_json::Value> {
+    pub(crate) fn log(&self, count: usize) -> Vec<serde_json::Value> {
         let path = self.folder.file("access.log");
         let read = || fs::read_to_string(&path).unwrap_or_default();
         until("the access log has its lines", || read().lines().count() >= count);
@@ -142,7 +142,7 @@ impl Gateway {
     }
 
     /// Waits until the last client connection is gone and every operation's buffer is back.
-    pub fn until_idle(&self) {
+    pub(crate) fn until_idle(&self) {
         until("no request is active", || self.metric("http_server_active_requests") == 0.0);
     }
 }

@@ -4,7 +4,12 @@
 //! Nothing here uses a crate of the gateway: the client and the origins are written on std sockets,
 //! so that a mistake in our wires cannot hide itself. Waiting is done by polling a condition
 //! (`poll`), never by a fixed pause; the read limits only end a test that would hang.
-#![allow(dead_code, unused_imports, reason = "every test target uses a part of it")]
+#![allow(
+    dead_code,
+    unused_imports,
+    unreachable_pub,
+    reason = "every test target uses a part of it"
+)]
 
 mod client;
 mod folder;
@@ -12,8 +17,8 @@ mod gateway;
 mod origin;
 mod poll;
 
-pub use client::{Client, Reply};
-pub use folder::Folder;
-pub use gateway::{Exit, Gateway, Setup};
-pub use origin::Origin;
-pub use poll::until;
+pub(crate) use client::{Client, Reply};
+pub(crate) use folder::Folder;
+pub(crate) use gateway::{Exit, Gateway, Setup};
+pub(crate) use origin::Origin;
+pub(crate) use poll::until;

@@ -11,8 +11,8 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 
 /// A listening origin; its threads end with the process.
-pub struct Origin {
-    pub address: SocketAddr,
+pub(crate) struct Origin {
+    pub(crate) address: SocketAddr,
     seen: Arc<Seen>,
 }
 
@@ -23,14 +23,14 @@ struct Seen {
 }
 
 /// One accepted connection; what is read through it is recorded.
-pub struct Accepted {
+pub(crate) struct Accepted {
     stream: TcpStream,
     seen: Arc<Seen>,
 }
 
 impl Origin {
     /// Runs `serve` for each connection.
-    pub fn start(serve: impl Fn(Accepted) + Send + Sync + 'static) -> Self {
+    pub(crate) fn start(serve: impl Fn(Accepted) + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = listener.local_addr().expect("a bound address");
         let seen = Arc::new(Seen::default());
@@ -48,7 +48,7 @@ impl Origin {
     }
 
     /// Answers every request head with an empty 200 and keeps all that arrives.
-    pub fn recording() -> Self {
+    pub(crate) fn recording() -> Self {
         Self::start(|mut accepted| {
             while accepted.read_head().is_some() {
                 accepted.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
@@ -57,17 +57,17 @@ impl Origin {
     }
 
     /// An address where nobody listens.
-    pub fn absent() -> SocketAddr {
+    pub(crate) fn absent() -> SocketAddr {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         listener.local_addr().expect("a bound address")
     }
 
-    pub fn connections(&self) -> usize {
+    pub(crate) fn connections(&self) -> usize {
         self.seen.connections.load(Ordering::SeqCst)
     }
 
     /// Everything received so far, on all connections.
-    pub fn received(&self) -> String {
+    pub(crate) fn received(&self) -> String {
         let bytes = self.seen.bytes.lock().expect("no origin thread panicked");
         String::from_utf8_lossy(&bytes).into_owned()
     }
@@ -75,7 +75,7 @@ impl Origin {
 
 impl Accepted {
     /// Reads up to the end of a head and gives it; None once the gateway has closed.
-    pub fn read_head(&mut self) -> Option<String> {
+    pub(crate) fn read_head(&mut self) -> Option<String> {
         let mut head = Vec::new();
         while !head.ends_with(b"\r\n\r\n") {
             head.extend(self.read(1)?);
@@ -84,7 +84,7 @@ impl Accepted {
     }
 
     /// At most `length` bytes; None once the gateway has closed.
-    pub fn read(&mut self, length: usize) -> Option<Vec<u8>> {
+    pub(crate) fn read(&mut self, length: usize) -> Option<Vec<u8>> {
         let mut piece = vec![0; length];
         let length = self.stream.read(&mut piece).ok().filter(|length| *length > 0)?;
         piece.truncate(length);
@@ -93,12 +93,12 @@ impl Accepted {
     }
 
     /// Reads until the gateway closes.
-    pub fn drain(&mut self) {
+    pub(crate) fn drain(&mut self) {
         while self.read(64 * 1024).is_some() {}
     }
 
     /// Sends; false once the gateway has closed.
-    pub fn write(&mut self, bytes: &[u8]) -> bool {
+    pub(crate) fn write(&mut self, bytes: &[u8]) -> bool {
         self.stream.write_all(bytes).is_ok()
     }
 }

@@ -3,7 +3,6 @@
 //! Not a calendar library: no zones, no parsing. Days become dates by Howard Hinnant's
 //! `civil_from_days`, which counts years from March so that the leap day comes last.
 
-use std::fmt::Write;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Appends `at` as `2026-11-23T03:27:41.123Z`; a time before 1970 is written as 1970.
@@ -13,9 +12,24 @@ pub(crate) fn push_rfc3339(out: &mut String, at: SystemTime) {
     let (year, month, day) = civil_from_days(days);
     let (hour, minute) = (second / 3_600, second / 60 % 60);
     let (second, ms) = (second % 60, since.subsec_millis());
-    // INVARIANT: writing to a String cannot fail.
-    write!(out, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{ms:03}Z")
-        .expect("write to a string");
+    let mut text = *b"0000-00-00T00:00:00.000Z";
+    let ms = u64::from(ms);
+    let parts = [(4, year), (7, month), (10, day), (13, hour), (16, minute), (19, second)];
+    for (end, number) in parts {
+        put_digits(&mut text[..end], number, if end == 4 { 4 } else { 2 });
+    }
+    put_digits(&mut text[..23], ms, 3);
+    // Digits and marks are ASCII, so the text is never replaced by nothing.
+    out.push_str(std::str::from_utf8(&text).unwrap_or_default());
+}
+
+/// Overwrites the last `count` bytes with the number's last digits.
+fn put_digits(text: &mut [u8], number: u64, count: usize) {
+    let mut rest = number;
+    for digit in text.iter_mut().rev().take(count) {
+        *digit = b'0' + (rest % 10) as u8;
+        rest /= 10;
+    }
 }
 
 fn civil_from_days(days: u64) -> (u64, u64, u64) {
