@@ -5,6 +5,7 @@ mod support;
 
 use std::fs;
 use std::net::SocketAddr;
+use std::os::unix::net::UnixDatagram;
 use std::process::{Command, Output};
 
 use mock::http1::{Options, Running};
@@ -154,4 +155,32 @@ fn readyz_turns_before_the_listeners_close() {
     until("it is not ready", || gateway.admin("/readyz").0 == 503);
     assert_eq!(gateway.client().get("/").status, 200, "still accepting");
     assert_eq!(gateway.wait(), Exit(Some(0)));
+}
+
+#[test]
+fn systemd_is_told() {
+    let folder = Folder::new();
+    let path = folder.file("notify");
+    let manager = UnixDatagram::bind(&path).expect("a notification socket");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ringway"));
+    command.args(["run", "-q", "--listen", "127.0.0.1:0", "--upstream", "127.0.0.1:1"]);
+    command.args(["--admin", "off", "--shards", "1"]).env("NOTIFY_SOCKET", &path);
+    let mut child = command.spawn().expect("the binary starts");
+    let told = || {
+        let mut buffer = [0; 256];
+        let len = manager.recv(&mut buffer).expect("a message");
+        text(&buffer[..len])
+    };
+    let signal = |name: &str| {
+        let line = format!("kill -{name} {}", child.id());
+        assert!(Command::new("sh").args(["-c", &line]).status().expect("sh starts").success());
+    };
+    assert_eq!(told().trim(), "READY=1");
+    signal("HUP");
+    let reloading = told();
+    assert!(reloading.contains("RELOADING=1") && reloading.contains("MONOTONIC_USEC="));
+    assert_eq!(told().trim(), "READY=1");
+    signal("TERM");
+    assert_eq!(told().trim(), "STOPPING=1");
+    assert_eq!(child.wait().expect("an end").code(), Some(0));
 }

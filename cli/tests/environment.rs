@@ -5,9 +5,11 @@ mod support;
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::{BufRead, BufReader};
+use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, apply_filter};
@@ -51,20 +53,50 @@ fn io_uring_refused_exits_with_3_and_says_what_to_do() {
 #[test]
 fn demo_runs_as_nobody_with_8_mib_of_locked_memory() {
     let folder = Folder::new();
-    let binary = copy_for_all(&folder);
-    let mut command = Command::new("sh");
-    command.args(["-c", "ulimit -l 8192 && exec \"$0\" demo --once"]).arg(&binary);
-    command.current_dir("/").env_clear().stdin(Stdio::null());
-    if is_root() {
-        command.uid(NOBODY).gid(NOBODY);
-    }
-    let output = command.output().expect("sh starts");
+    let output = as_nobody(&copy_for_all(&folder), 8192, &["demo", "--once"]);
     let (out, err) =
         (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert_eq!(output.status.code(), Some(0), "{out}\n{err}");
     assert!(out.contains("GET /") && out.contains("p50"), "{out}");
     assert!(out.contains("smuggling attempt") && out.contains("400"), "{out}");
     assert!(err.contains("ringway: listening on 127.0.0.1:"), "{err}");
+}
+
+#[test]
+fn too_little_locked_memory_exits_with_3_and_the_number() {
+    let folder = Folder::new();
+    let output = as_nobody(&copy_for_all(&folder), 64, &["demo", "--once"]);
+    let err = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(3), "{err}");
+    assert!(err.contains("LimitMEMLOCK="), "{err}");
+}
+
+#[test]
+fn demo_keeps_running_until_it_is_interrupted() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ringway"));
+    command.arg("demo").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut child = command.spawn().expect("the binary starts");
+    let lines = BufReader::new(child.stdout.take().expect("standard output is piped")).lines();
+    let mut said = lines.map_while(Result::ok);
+    let edge = said.find_map(|line| line.strip_prefix("  curl -i ").map(str::to_owned));
+    let edge = edge.expect("a curl line to try");
+    let address = edge.trim_start_matches("http://").trim_end_matches('/');
+    drop(TcpStream::connect(address).expect("it still listens"));
+    let kill = format!("kill -INT {}", child.id());
+    Command::new("sh").args(["-c", &kill]).status().expect("sh starts");
+    assert_eq!(child.wait().expect("an end").code(), Some(0));
+}
+
+/// Runs the binary as nobody where this test is root, under a limit of locked memory in KiB.
+fn as_nobody(binary: &Path, memlock_kib: u32, words: &[&str]) -> Output {
+    let script = format!("ulimit -l {memlock_kib} && exec \"$0\" \"$@\"");
+    let mut command = Command::new("sh");
+    command.args(["-c", &script]).arg(binary).args(words);
+    command.current_dir("/").env_clear().stdin(Stdio::null());
+    if is_root() {
+        command.uid(NOBODY).gid(NOBODY);
+    }
+    command.output().expect("sh starts")
 }
 
 /// The build folder may be closed to other users.
