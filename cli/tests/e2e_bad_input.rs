@@ -75,7 +75,8 @@ fn framings() -> Vec<Case> {
         post_with("hex length", "Content-Length: 0x5\r\n", 400),
         post_with("huge length", "Content-Length: 99999999999999999999\r\n", 400),
         post_with("empty length", "Content-Length: \r\n", 400),
-        post_with("unknown coding", "Transfer-Encoding: zip\r\n", 501),
+        post_with("unknown coding", "Transfer-Encoding: zip, chunked\r\n", 501),
+        post_with("coding without chunks", "Transfer-Encoding: gzip\r\n", 400),
         post_with("chunked not last", "Transfer-Encoding: chunked, gzip\r\n", 400),
         post_with("chunked twice", "Transfer-Encoding: chunked, chunked\r\n", 400),
         post_with(
