@@ -9,7 +9,8 @@
 #                   [--every 1s] [--flags "MORE FLAGS FOR RINGWAY"]
 #
 # The CPU includes what the gateway spends on the slow clients themselves. --rate 0 is a closed
-# loop; --every is the time between two bytes of a dripper. Exits 1 when ringway exceeds the limit.
+# loop; --every is the time between two bytes of a dripper. Exits 1 when ringway exceeds the
+# limit.
 #
 # The kernel would buffer up to 4 MiB for each stalled connection, twice through a proxy: 1 000 of
 # them reach tcp_mem, and then every connection of the machine stalls, whatever the proxy does. So
