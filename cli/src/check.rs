@@ -28,7 +28,7 @@ fn run(matches: &ArgMatches) -> Result<(), Failure> {
     let sources = args::sources(matches);
     let snapshot = load(&sources)?;
     for warning in &snapshot.warnings {
-        eprintln!("ringway: warning: {warning}");
+        output::note(&format!("warning: {warning}"));
     }
     if matches.get_flag("dump") {
         output::print(&effective(&snapshot))?;
@@ -36,10 +36,9 @@ fn run(matches: &ArgMatches) -> Result<(), Failure> {
     let name = sources.file.as_ref().map_or("flags".into(), |file| file.display().to_string());
     let (listeners, routes) = (snapshot.listeners.len(), snapshot.routes.len());
     let (clusters, hash) = (snapshot.clusters.len(), snapshot.hash);
-    eprintln!(
-        "ringway: {name}: ok, {listeners} listeners, {routes} routes, {clusters} clusters, \
-         hash {hash:016x}"
-    );
+    output::note(&format!(
+        "{name}: ok, {listeners} listeners, {routes} routes, {clusters} clusters, hash {hash:016x}"
+    ));
     Ok(())
 }
 

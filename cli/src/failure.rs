@@ -5,6 +5,8 @@
 use std::fmt;
 use std::process::ExitCode;
 
+use crate::output;
+
 /// Why a command failed.
 #[derive(Debug)]
 pub(crate) enum Failure {
@@ -43,7 +45,7 @@ impl Failure {
         match self {
             // Nobody is left to tell when this fails.
             Failure::Clap(error) => drop(error.print()),
-            other => eprintln!("ringway: {other}"),
+            other => output::note(&other.to_string()),
         }
     }
 }

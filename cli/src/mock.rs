@@ -9,6 +9,7 @@ use clap::{Arg, ArgMatches, value_parser};
 use crate::args;
 use crate::command::Command;
 use crate::failure::Failure;
+use crate::output;
 
 pub(crate) const COMMAND: Command = Command {
     name: "mock",
@@ -66,7 +67,7 @@ fn run(matches: &ArgMatches) -> Result<(), Failure> {
     let listen = options.listen;
     let running = ::mock::http1::start(options)
         .map_err(|error| Failure::Bind(format!("cannot listen on {listen}: {error}")))?;
-    eprintln!("ringway: mock listening on {}", running.address);
+    output::note(&format!("mock listening on {}", running.address));
     running.join();
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! Data for standard output, where a reader that went away is not an error.
+//! Data for standard output and notes for standard error; a reader that went away is no error.
 
 use std::io::{self, ErrorKind, Write};
 
@@ -13,4 +13,10 @@ pub(crate) fn print(text: &str) -> Result<(), Failure> {
         }
         _ => Ok(()),
     }
+}
+
+/// Prints a line for the operator on standard error. Where that is gone nobody is left to tell,
+/// and it is no reason to stop serving (`eprintln!` would panic).
+pub(crate) fn note(line: &str) {
+    let _ = writeln!(io::stderr(), "ringway: {line}");
 }

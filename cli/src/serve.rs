@@ -17,6 +17,7 @@ use observe::{AccessLog, ErrorLog, Format, Gauge, Level, Names, Recorder, Regist
 use crate::args;
 use crate::check;
 use crate::failure::Failure;
+use crate::output;
 use crate::stall::StallDetector;
 use crate::status::Status;
 use crate::version::VERSION;
@@ -128,7 +129,7 @@ impl Service {
             if is_json {
                 self.errors.write(Level::Info, "ringway", line);
             } else {
-                eprintln!("ringway: {line}");
+                output::note(&line);
             }
         }
         self.errors.flush();
