@@ -376,12 +376,13 @@ impl Head {
 
     /// Removes what must not be forwarded (RFC 9110 §7.6.1): Connection and the fields it lists,
     /// Keep-Alive, Proxy-Connection, Transfer-Encoding, HTTP2-Settings, Proxy-Authenticate,
-    /// Proxy-Authorization; Upgrade unless the length is `Tunnel`; TE unless it accepts trailers,
-    /// which is then all it says. Names that Connection must never remove are not removed
+    /// Proxy-Authorization; Upgrade unless the length is `Tunnel`; TE unless a request accepts
+    /// trailers, which is then all it says. Names that Connection must never remove are not removed
     /// ([`is_protected`]).
     pub fn remove_hop_by_hop(&mut self) {
         let tunnel = self.length == Length::Tunnel;
-        let trailers = self.named().any(|(n, _, v)| n == Name::Te && accepts_trailers(v));
+        let te = |(name, _, value)| name == Name::Te && accepts_trailers(value);
+        let trailers = self.is_request() && self.named().any(te);
         self.mark_listed();
         self.fields.retain(|f| match f.name {
             _ if f.form == Form::Dropped => false,
@@ -721,6 +722,14 @@ mod tests {
         head.remove_hop_by_hop();
         assert_eq!(names(&head), "X-Forwarded-For Authorization trailer x-end te");
         assert_eq!(head.field(b"te"), Some(&b"trailers"[..]));
+    }
+
+    #[test]
+    fn te_is_a_request_field() {
+        let mut head = head(&[("te", "trailers")]);
+        head.set_status(200, b"");
+        head.remove_hop_by_hop();
+        assert_eq!(head.count(), 0);
     }
 
     #[test]

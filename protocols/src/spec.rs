@@ -29,7 +29,7 @@ pub struct WireSpec {
     pub chunk_ext_body_bytes_max: u16,
     /// Bytes of a trailer section; a gRPC status with details fits in 8 KiB.
     pub trailer_bytes_max: u32,
-    /// Fields of a trailer section.
+    /// Fields of a trailer section. Values over [`WireSpec::TRAILER_FIELDS_CAP`] act like it.
     pub trailer_fields_max: u16,
     /// 1xx replies before the final one. Over it: `too_many_interim`.
     pub interim_max: u8,
@@ -59,9 +59,17 @@ impl WireSpec {
     /// them lies on the stack, 256 x 32 B = 8 KiB.
     pub const FIELDS_CAP: usize = 256;
 
+    /// The most fields of a trailer section: 64 x 32 B on the stack.
+    pub const TRAILER_FIELDS_CAP: usize = 64;
+
     /// `fields_max` as it acts.
     pub(crate) fn fields_limit(&self) -> usize {
         usize::from(self.fields_max).min(WireSpec::FIELDS_CAP)
+    }
+
+    /// `trailer_fields_max` as it acts.
+    pub(crate) fn trailer_fields_limit(&self) -> usize {
+        usize::from(self.trailer_fields_max).min(WireSpec::TRAILER_FIELDS_CAP)
     }
 }
 

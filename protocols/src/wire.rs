@@ -269,6 +269,13 @@ impl AnyWire {
         AnyWire::H1(h1::H1::new(role, spec))
     }
 
+    /// Bytes of heap that the wire holds now beside itself.
+    pub fn held_bytes(&self) -> usize {
+        match self {
+            AnyWire::H1(wire) => wire.held_bytes(),
+        }
+    }
+
     /// Whether the socket must be reset rather than closed: a message whose end is the
     /// connection's end was broken off, and a FIN would make it look whole.
     pub fn must_reset(&self) -> bool {

@@ -126,9 +126,8 @@ pub(super) fn reply(
 
 /// Reads a trailer section; fields that may not stand there are dropped (RFC 9110 §6.5.1).
 pub(super) fn trailers(block: &[u8], spec: &WireSpec, head: &mut Head) -> Result<(), Fault> {
-    let mut table = [httparse::EMPTY_HEADER; 64];
-    let fields_max = usize::from(spec.trailer_fields_max);
-    let table = table.get_mut(..fields_max.min(64)).unwrap_or_default();
+    let mut table = [httparse::EMPTY_HEADER; WireSpec::TRAILER_FIELDS_CAP];
+    let table = table.get_mut(..spec.trailer_fields_limit()).unwrap_or_default();
     let headers = match httparse::parse_headers(block, table) {
         Ok(httparse::Status::Complete((len, headers))) if len == block.len() => headers,
         Err(httparse::Error::TooManyHeaders) => return Err(Fault::TrailerTooLarge),
