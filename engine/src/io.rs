@@ -361,7 +361,7 @@ impl Io {
         let Some(socket) = self.sockets.get_mut(key) else {
             return;
         };
-        wake(socket.reader);
+        wake(std::mem::replace(&mut socket.reader, TaskId::NONE));
         if let Some(active) = &mut socket.active {
             wake(std::mem::replace(&mut active.room_waiter, TaskId::NONE));
             wake(std::mem::replace(&mut active.flush_waiter, TaskId::NONE));

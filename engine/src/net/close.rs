@@ -13,7 +13,6 @@ use super::slot::{Flag, Phase};
 use crate::io::Io;
 use crate::op::{Kind, NO_OP, Payload};
 use crate::slab::Key;
-use crate::task::raw::TaskId;
 use crate::time::Target;
 
 /// Bytes dropped after SHUT_WR before patience ends: a client that streams on is cut off.
@@ -45,16 +44,14 @@ impl Io {
         }
         socket.set(Flag::DETACHED, true);
         socket.phase = Phase::Flushing;
-        socket.reader = TaskId::NONE;
+        // Whoever waits on the handle learns that it is inert now.
+        self.wake_everyone(key);
         let timer = self.wheel.add(Target::Socket(key));
         self.wheel.set(timer, Some(deadline));
         if let Some(active) = self.active(key) {
             (active.timer, active.deadline) = (Some(timer), Some(deadline));
             active.inbox.clear();
             active.inbox_bytes = 0;
-            active.room_waiter = TaskId::NONE;
-            active.flush_waiter = TaskId::NONE;
-            active.hangup_waiter = TaskId::NONE;
         }
         self.touch(key);
     }
@@ -126,15 +123,14 @@ impl Io {
         }
         socket.phase = Phase::Closed;
         socket.set(Flag::DETACHED, true);
-        socket.reader = TaskId::NONE;
+        // Whoever waits on the handle learns that it is inert now.
+        self.wake_everyone(key);
         // Before it is connected the field names the connect op.
         self.stop_recv(key);
         if let Some(socket) = self.sockets.get_mut(key)
             && let Some(active) = &mut socket.active
         {
             let (send, poll) = (active.send, active.poll);
-            (active.room_waiter, active.flush_waiter) = (TaskId::NONE, TaskId::NONE);
-            active.hangup_waiter = TaskId::NONE;
             active.inbox.clear();
             active.inbox_bytes = 0;
             let (block, timer) = (active.building.take(), active.timer.take());

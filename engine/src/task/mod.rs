@@ -51,21 +51,23 @@ fn report_panic(shard: u16, payload: &(dyn std::any::Any + Send)) {
     }
 }
 
-/// Aborts if dropped by unwinding: destructors of tasks must not panic.
-struct AbortOnUnwind;
+/// Aborts if dropped while armed, by unwinding: destructors of tasks must not panic.
+struct AbortOnUnwind {
+    armed: bool,
+}
 
 impl Drop for AbortOnUnwind {
     fn drop(&mut self) {
-        if std::thread::panicking() {
+        if self.armed {
             std::process::abort();
         }
     }
 }
 
 fn drop_task(task: Task) {
-    let guard = AbortOnUnwind;
+    let mut guard = AbortOnUnwind { armed: true };
     drop(task);
-    drop(guard);
+    guard.armed = false;
 }
 
 impl Tasks {

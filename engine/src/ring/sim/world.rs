@@ -86,7 +86,6 @@ enum Event {
     Connect { end: usize, to: Address },
     Refuse { end: usize, errno: i32 },
     Established { end: usize },
-    Alarm,
 }
 
 /// What a read finds.
@@ -109,6 +108,8 @@ pub(super) struct World {
     pub(super) trace: u64,
     events: BTreeMap<(u64, u64), Event>,
     event_seq: u64,
+    /// Times at which the driver wants to act.
+    alarms: BTreeSet<u64>,
     pub(super) ends: Vec<End>,
     pub(super) listeners: Vec<Listener>,
     files: Vec<Option<Node>>,
@@ -128,6 +129,7 @@ impl World {
             trace: 0xcbf2_9ce4_8422_2325,
             events: BTreeMap::new(),
             event_seq: 0,
+            alarms: BTreeSet::new(),
             ends: Vec::new(),
             listeners: Vec::new(),
             files: Vec::new(),
@@ -448,13 +450,13 @@ impl World {
     // Time.
 
     pub(super) fn set_alarm(&mut self, at_ns: u64) {
-        let delay = at_ns.saturating_sub(self.nanos);
-        self.schedule(delay, Event::Alarm);
+        self.alarms.insert(at_ns);
     }
 
     /// When the next event is due, virtual nanoseconds.
     pub(super) fn next_event(&self) -> Option<u64> {
-        self.events.keys().next().map(|key| key.0)
+        let event = self.events.keys().next().map(|key| key.0);
+        event.into_iter().chain(self.alarms.first().copied()).min()
     }
 
     /// Moves the clock, never back.
@@ -464,6 +466,9 @@ impl World {
 
     /// Lets everything happen that is due.
     pub(super) fn run_due(&mut self) {
+        while self.alarms.first().is_some_and(|at| *at <= self.nanos) {
+            self.alarms.pop_first();
+        }
         while let Some(entry) = self.events.first_entry() {
             if entry.key().0 > self.nanos {
                 return;
@@ -503,7 +508,6 @@ impl World {
             Event::Connect { end, to } => self.arrive_at_listener(end, to),
             Event::Refuse { end, errno } => self.settle_connect(end, errno),
             Event::Established { end } => self.settle_connect(end, 0),
-            Event::Alarm => {}
         }
     }
 
