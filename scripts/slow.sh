@@ -18,7 +18,8 @@
 
 source "$(dirname "${BASH_SOURCE[0]}")/harness.sh"
 
-ROUNDS=3 SECONDS_EACH=5 ZERO_WINDOW=1000 DRIP=5000 CONTENDER=ringway RATE=0 LIMIT=1.10 EVERY=1s FLAGS=''
+ROUNDS=3 SECONDS_EACH=5 ZERO_WINDOW=1000 DRIP=5000 CONTENDER=ringway
+RATE=0 LIMIT=1.10 EVERY=1s FLAGS=''
 ARGUMENTS=("$@")
 while [[ $# -gt 0 ]]; do
     [[ $1 == --help ]] && { sed -n '2,/^$/s/^# \{0,1\}//p' "$0"; exit 0; }

@@ -89,8 +89,8 @@ fn zero_window(url: &Url, count: u64, end: Instant) -> Result<Seen> {
 fn drip(url: &Url, count: u64, end: Instant, every: Duration) -> Result<Seen> {
     let mut seen = Seen::default();
     let mut clients = Vec::new();
-    for index in 0..count {
-        clients.push((open(url, &mut seen)?, index));
+    for _ in 0..count {
+        clients.push((open(url, &mut seen)?, 0));
     }
     say_ready();
     let start = Instant::now();

@@ -92,6 +92,7 @@ fn slow_clients_of_every_kind_hold_on() {
     let drip = ["slow", "--url", &upstream.url, "--kind", "drip", "--every", "10ms"];
     let report = json(&[&drip, &hold[..]].concat());
     assert!(report["bytes_out"].as_u64().unwrap() > 4);
+    assert_eq!((&report["opened"], &report["ended"]), (&4.into(), &0.into()));
     let reader = ["slow", "--url", &large, "--kind", "reader", "--bytes-per-second", "100000"];
     let report = json(&[&reader, &hold[..]].concat());
     assert!(report["bytes_in"].as_u64().unwrap() > 0);
