@@ -279,6 +279,38 @@ impl Peer {
     }
 }
 
+/// A client and a server back to back, over two byte pipes.
+#[derive(Debug)]
+pub(crate) struct Pair {
+    pub(crate) client: Peer,
+    pub(crate) server: Peer,
+}
+
+impl Pair {
+    /// Carries bytes both ways, at most `step` at a time, until both pipes are empty; then the
+    /// end of whichever side closed.
+    pub(crate) fn carry(&mut self, step: usize) {
+        while !(self.client.out.is_empty() && self.server.out.is_empty()) {
+            Pair::deliver(&mut self.client, &mut self.server, step);
+            Pair::deliver(&mut self.server, &mut self.client, step);
+        }
+        Pair::end(&self.client, &mut self.server);
+        Pair::end(&self.server, &mut self.client);
+    }
+
+    fn end(from: &Peer, to: &mut Peer) {
+        if from.sides().write != WriteSide::Open && to.sides().read == ReadSide::Open {
+            to.eof(!from.wire.must_reset());
+        }
+    }
+
+    /// Carries at most `len` bytes one way.
+    pub(crate) fn deliver(from: &mut Peer, to: &mut Peer, len: usize) {
+        let bytes: Vec<u8> = from.out.drain(..len.min(from.out.len())).collect();
+        to.feed(&bytes);
+    }
+}
+
 /// A head as one line of text.
 pub(crate) fn line(head: &Head) -> String {
     let mut text = if head.is_request() {

@@ -15,7 +15,7 @@
 use std::time::Duration;
 
 use crate::head::{Head, Length};
-use crate::pair::{Message, Peer, STREAM, answer_ok, request, status};
+use crate::pair::{Message, Pair, Peer, STREAM, answer_ok, request, status};
 use crate::spec::WireSpec;
 use crate::wire::{Role, Wire};
 
@@ -204,8 +204,10 @@ impl Sent {
 /// Two wires under a script of two bytes a step: an action and its argument.
 pub fn fuzz_pair(script: &[u8]) {
     let mut play = Play {
-        client: Peer::new(Role::Client, spec()),
-        server: Peer::new(Role::Server, spec()),
+        pair: Pair {
+            client: Peer::new(Role::Client, spec()),
+            server: Peer::new(Role::Server, spec()),
+        },
         requests: Sent::default(),
         replies: Sent::default(),
         cut: [false; 2],
@@ -217,8 +219,7 @@ pub fn fuzz_pair(script: &[u8]) {
 }
 
 struct Play {
-    client: Peer,
-    server: Peer,
+    pair: Pair,
     requests: Sent,
     replies: Sent,
     /// No byte flows any more: to the server, to the client.
@@ -227,33 +228,33 @@ struct Play {
 
 impl Play {
     fn check(&self) {
-        self.requests.check(&self.server.messages);
+        self.requests.check(&self.pair.server.messages);
         // A server that failed wrote last words that nobody sent.
-        if self.server.failed.is_none() {
-            self.replies.check(&self.client.messages);
+        if self.pair.server.failed.is_none() {
+            self.replies.check(&self.pair.client.messages);
         }
     }
 
     fn step(&mut self, action: u8, arg: u8) {
         match action % 16 {
             0 => self.request(arg),
-            1 => body(&mut self.client, &mut self.requests, arg),
-            2 => end(&mut self.client, &mut self.requests),
+            1 => body(&mut self.pair.client, &mut self.requests, arg),
+            2 => end(&mut self.pair.client, &mut self.requests),
             3 => self.reply(arg),
-            4 => body(&mut self.server, &mut self.replies, arg),
-            5 => end(&mut self.server, &mut self.replies),
+            4 => body(&mut self.pair.server, &mut self.replies, arg),
+            5 => end(&mut self.pair.server, &mut self.replies),
             6 | 7 => self.deliver(usize::from(action & 1), usize::from(arg)),
-            8 => self.server.wire.release(STREAM),
-            9 => self.client.wire.release(STREAM),
-            10 => self.client.with(|w, cx| w.reset(STREAM, crate::Fault::Cancelled, cx)),
-            11 => self.server.with(|w, cx| w.reset(STREAM, crate::Fault::Cancelled, cx)),
+            8 => self.pair.server.wire.release(STREAM),
+            9 => self.pair.client.wire.release(STREAM),
+            10 => self.pair.client.with(|w, cx| w.reset(STREAM, crate::Fault::Cancelled, cx)),
+            11 => self.pair.server.with(|w, cx| w.reset(STREAM, crate::Fault::Cancelled, cx)),
             12 => self.end_of_stream(usize::from(arg & 1)),
             13 => {
-                self.client.sleep(Duration::from_secs(u64::from(arg) / 4));
-                self.server.sleep(Duration::from_secs(u64::from(arg) / 4));
+                self.pair.client.sleep(Duration::from_secs(u64::from(arg) / 4));
+                self.pair.server.sleep(Duration::from_secs(u64::from(arg) / 4));
             }
-            14 => self.server.with(|wire, cx| wire.drain(arg & 1 == 1, cx)),
-            _ => self.server.feed(b""),
+            14 => self.pair.server.with(|wire, cx| wire.drain(arg & 1 == 1, cx)),
+            _ => self.pair.server.feed(b""),
         }
     }
 
@@ -266,25 +267,25 @@ impl Play {
     }
 
     fn request(&mut self, arg: u8) {
-        if self.client.wire.open().is_none() {
+        if self.pair.client.wire.open().is_none() {
             return;
         }
         let mut head = request("POST", "/");
         head.set_length(Play::length(arg));
         let end = matches!(head.length(), Length::Empty | Length::Exact(0));
-        if self.client.with(|wire, cx| wire.head(STREAM, &head, end, cx)).is_ok() {
+        if self.pair.client.with(|wire, cx| wire.head(STREAM, &head, end, cx)).is_ok() {
             self.requests.begin(head.length(), end);
         }
     }
 
     fn reply(&mut self, arg: u8) {
         // One reply a request: a second head would be refused, and end the connection.
-        if self.replies.bodies.len() >= self.server.messages.len() {
+        if self.replies.bodies.len() >= self.pair.server.messages.len() {
             return;
         }
         let head = status(if arg & 64 == 0 { 200 } else { 500 }, Play::length(arg));
         let end = matches!(head.length(), Length::Empty | Length::Exact(0));
-        if self.server.with(|wire, cx| wire.head(STREAM, &head, end, cx)).is_ok() {
+        if self.pair.server.with(|wire, cx| wire.head(STREAM, &head, end, cx)).is_ok() {
             self.replies.begin(head.length(), end);
         }
     }
@@ -294,9 +295,7 @@ impl Play {
             return;
         }
         let (from, to) = self.ends(to_client);
-        let len = len.min(from.out.len());
-        let bytes: Vec<u8> = from.out.drain(..len).collect();
-        to.feed(&bytes);
+        Pair::deliver(from, to, len);
     }
 
     fn end_of_stream(&mut self, to_client: usize) {
@@ -310,9 +309,9 @@ impl Play {
 
     fn ends(&mut self, to_client: usize) -> (&mut Peer, &mut Peer) {
         if to_client == 1 {
-            (&mut self.server, &mut self.client)
+            (&mut self.pair.server, &mut self.pair.client)
         } else {
-            (&mut self.client, &mut self.server)
+            (&mut self.pair.client, &mut self.pair.server)
         }
     }
 }

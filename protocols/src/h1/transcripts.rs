@@ -5,7 +5,9 @@ use core::time::Duration;
 
 use crate::error::Fault;
 use crate::head::{Head, Length};
-use crate::pair::{Peer, STREAM, answer_ok, client_says, every_cut, request, server_says, status};
+use crate::pair::{
+    Pair, Peer, STREAM, answer_ok, client_says, every_cut, request, server_says, status,
+};
 use crate::spec::WireSpec;
 use crate::wire::{ReadSide, Role, Wire, WriteSide};
 
@@ -699,4 +701,93 @@ fn calls_on_a_stream_that_is_not_there_are_gone() {
     assert!(peer.with(|wire, cx| wire.end(other, None, cx)).is_err());
     assert!(peer.with(|wire, cx| wire.end(STREAM, None, cx)).is_err(), "no head yet");
     assert!(peer.is_closing());
+}
+
+/// Runs `talk` with pipes that carry 1, 2, 3 .. bytes at a time; all must give the same result.
+fn at_every_step(talk: impl Fn(usize) -> String) -> String {
+    let whole = talk(usize::MAX);
+    for step in (1..40).chain([64, 100, 200]) {
+        assert_eq!(talk(step), whole, "{step} bytes at a time");
+    }
+    whole
+}
+
+#[test]
+fn two_wires_exchange_messages() {
+    let said = at_every_step(|step| {
+        let client = Peer::new(Role::Client, WireSpec::default());
+        let server = Peer::server(WireSpec::default(), |peer| {
+            peer.with(|wire, cx| wire.head(STREAM, &status(103, Length::Empty), false, cx))
+                .unwrap();
+            peer.reply(&status(200, Length::Unknown), b"reply body");
+        });
+        let mut pair = Pair { client, server };
+        for length in [Length::Unknown, Length::Exact(10)] {
+            let mut head = request("PUT", "/a");
+            head.set_length(length);
+            pair.client.wire.open().unwrap();
+            pair.client.with(|wire, cx| wire.head(STREAM, &head, false, cx)).unwrap();
+            pair.carry(step);
+            pair.client.push(b"01234", false).unwrap();
+            pair.carry(step);
+            pair.client.push(b"56789", false).unwrap();
+            let mut trailers = Head::new();
+            trailers.push(b"x-sum", b"45");
+            pair.client.with(|wire, cx| wire.end(STREAM, Some(&trailers), cx)).unwrap();
+            pair.carry(step);
+            pair.client.wire.release(STREAM);
+        }
+        format!("{}\n--\n{}", pair.server.said(), pair.client.said())
+    });
+    let requests = "PUT /a @h Unknown\ndata 0123456789\ntrailers | x-sum: 45\nend\n\
+        PUT /a @h Exact(10)\ndata 0123456789\nend";
+    let reply = "103 \n200 OK Unknown\ndata reply body\nend";
+    assert_eq!(said, format!("{requests}\n--\n{reply}\n{reply}"));
+}
+
+#[test]
+fn two_wires_tunnel_and_close_in_turn() {
+    let said = at_every_step(|step| {
+        let client = Peer::new(Role::Client, WireSpec::default());
+        let server = Peer::new(Role::Server, WireSpec::default());
+        let mut pair = Pair { client, server };
+        let mut head = request("GET", "/ws");
+        head.push(b"upgrade", b"x");
+        head.set_length(Length::Tunnel);
+        pair.client.wire.open().unwrap();
+        pair.client.with(|wire, cx| wire.head(STREAM, &head, false, cx)).unwrap();
+        pair.carry(step);
+        let mut head = status(101, Length::Tunnel);
+        head.push(b"upgrade", b"x");
+        pair.server.with(|wire, cx| wire.head(STREAM, &head, false, cx)).unwrap();
+        pair.server.push(b"from the server", false).unwrap();
+        pair.carry(step);
+        pair.client.push(b"from the client", true).unwrap();
+        pair.carry(step);
+        assert!(!pair.server.is_closing(), "one direction lives on");
+        pair.server.push(b", last words", true).unwrap();
+        pair.carry(step);
+        assert!(pair.client.is_closing() && pair.server.is_closing());
+        format!("{}\n--\n{}", pair.server.said(), pair.client.said())
+    });
+    let (to_server, to_client) = said.split_once("\n--\n").unwrap();
+    assert!(to_server.ends_with("\ndata from the client\nend"), "{to_server}");
+    assert!(to_client.ends_with("\ndata from the server, last words\nend"), "{to_client}");
+}
+
+#[test]
+fn two_wires_never_pass_a_broken_reply_off_as_whole() {
+    for version in [GET, GET10] {
+        let mut server = silent(version);
+        let client = Peer::asked("GET", WireSpec::default());
+        server
+            .with(|wire, cx| wire.head(STREAM, &status(200, Length::Unknown), false, cx))
+            .unwrap();
+        server.push(b"half", false).unwrap();
+        server.with(|wire, cx| wire.reset(STREAM, Fault::Cancelled, cx));
+        let mut pair = Pair { client, server };
+        pair.carry(3);
+        let said = pair.client.said();
+        assert!(said.ends_with("\ndata half\nreset body_truncated"), "{said}");
+    }
 }
