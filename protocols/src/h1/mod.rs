@@ -60,6 +60,9 @@ use encode::Outgoing;
 use parse::Asked;
 use read::{Left, Pending, Scratch};
 
+/// A pump that receives ticks within this of a deadline: a timer wheel's step and a long turn.
+const TICK_LATE_MAX: Duration = Duration::from_secs(1);
+
 /// The one stream of a connection.
 const STREAM: StreamId = StreamId(0);
 
@@ -553,7 +556,11 @@ impl H1 {
             self.expects = false;
             self.deadline = Some(now + self.spec.body_grace);
         }
-        let Some(deadline) = self.deadline else { return };
+        let Some(mut deadline) = self.deadline else { return };
+        if now > deadline + TICK_LATE_MAX {
+            // Nobody ticked: the pump had stopped receiving, and the peer is not to blame (W6).
+            deadline = now + self.spec.body_grace;
+        }
         let latest = now + self.spec.body_idle_timeout.max(self.spec.body_grace);
         // 2^32 bytes buy more than any silence allowed; the product stays below 2^63.
         let bytes = (n as u64).min(u64::from(u32::MAX));

@@ -650,6 +650,19 @@ fn a_slow_body_is_408() {
 }
 
 #[test]
+fn a_pump_that_paused_does_not_blame_the_peer() {
+    let mut peer = silent("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 99999999\r\n\r\n");
+    peer.feed(b"x");
+    // Ninety seconds without a tick: nothing was received on purpose.
+    peer.now += secs(90);
+    peer.feed(b"x");
+    peer.sleep(secs(4));
+    assert_eq!(peer.failed, None);
+    peer.sleep(secs(2));
+    assert_eq!(peer.failed.map(|error| error.fault), Some(Fault::BodyTooSlow));
+}
+
+#[test]
 fn an_unused_upstream_connection_ends_before_the_server_ends_it() {
     for (field, idle) in
         [("", 4), ("Keep-Alive: timeout=3\r\n", 2), ("Keep-Alive: timeout=60\r\n", 4)]
