@@ -72,14 +72,20 @@ impl ShardConfig {
 
     pub(crate) fn check(&self) -> Result<(), SetupError> {
         let bufs = |count: u16, bytes: u32| {
-            (1..=32768).contains(&count) && (512..=1 << 20).contains(&bytes) && bytes % 512 == 0
+            (1..=32768).contains(&count)
+                && (512..=1 << 20).contains(&bytes)
+                && bytes.is_multiple_of(512)
         };
         if !bufs(self.head_bufs, self.head_buf_bytes) || !bufs(self.bulk_bufs, self.bulk_buf_bytes)
         {
-            return Err(SetupError::Config("buffers: 1 to 32768, of 512 B to 1 MiB in steps of 512"));
+            return Err(SetupError::Config(
+                "buffers: 1 to 32768, of 512 B to 1 MiB in steps of 512",
+            ));
         }
         if self.ring_entries == 0 || self.cq_entries < self.ring_entries {
-            return Err(SetupError::Config("ring entries: at least 1, completions at least as many"));
+            return Err(SetupError::Config(
+                "ring entries: at least 1, completions at least as many",
+            ));
         }
         if self.out_bytes_max == 0 || self.inbox_bytes_max == 0 || self.poll_budget == 0 {
             return Err(SetupError::Config("queue caps and the poll budget must not be 0"));

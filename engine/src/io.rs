@@ -39,6 +39,7 @@ pub(crate) struct Limits {
 }
 
 /// The shard's rings, slots and lists.
+#[expect(clippy::vec_box, reason = "blocks and active parts move by their box, never by value")]
 pub(crate) struct Io {
     pub(crate) ring: Ring,
     pub(crate) pool: Rc<Pool>,
@@ -79,12 +80,7 @@ pub(crate) struct Io {
 }
 
 impl Io {
-    pub(crate) fn new(
-        mut ring: Ring,
-        pool: Rc<Pool>,
-        config: &ShardConfig,
-        eventfd: RawFd,
-    ) -> Io {
+    pub(crate) fn new(mut ring: Ring, pool: Rc<Pool>, config: &ShardConfig, eventfd: RawFd) -> Io {
         let now = ring.now();
         let mut wheel = Wheel::new(now);
         let pressure = wheel.add(Target::Pressure);

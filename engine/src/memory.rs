@@ -166,9 +166,7 @@ mod tests {
     #[test]
     fn too_little_names_the_number_to_set() {
         let error = fit(1, &ShardConfig::default(), Some(16 * 1024)).unwrap_err();
-        let SetupError::Memlock { need_bytes, limit_bytes } = error else {
-            panic!("{error}")
-        };
+        let SetupError::Memlock { need_bytes, limit_bytes } = error else { panic!("{error}") };
         assert_eq!(limit_bytes, 16 * 1024);
         assert!(fit(1, &ShardConfig::default(), Some(need_bytes)).is_ok());
         assert!(error.to_string().contains(&format!("LimitMEMLOCK={need_bytes}")));
@@ -187,6 +185,9 @@ mod tests {
     fn nobody_counts_for_root() {
         let plan = fit(1000, &ShardConfig::default(), None).unwrap();
         assert_eq!(plan.limit_bytes(), None);
-        assert_eq!(plan.to_string(), format!("locked memory {} KiB, not limited", plan.need_bytes / 1024));
+        assert_eq!(
+            plan.to_string(),
+            format!("locked memory {} KiB, not limited", plan.need_bytes / 1024)
+        );
     }
 }

@@ -130,12 +130,9 @@ fn io_uring() -> Finding {
             found: std::io::Error::from_raw_os_error(errno).to_string(),
             remedy: cause.to_owned(),
         },
-        Err(error) => Finding {
-            name: "io_uring",
-            ok: false,
-            found: error.to_string(),
-            remedy: String::new(),
-        },
+        Err(error) => {
+            Finding { name: "io_uring", ok: false, found: error.to_string(), remedy: String::new() }
+        }
     }
 }
 

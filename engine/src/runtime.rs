@@ -36,6 +36,8 @@ pub struct Runtime {
     /// The last reap may have been cut off: do not wait.
     more: bool,
     due: Vec<Target>,
+    /// Bounds the wait of a driven turn.
+    wait_max: Option<Duration>,
     ended: bool,
 }
 
@@ -57,6 +59,8 @@ fn visible_mark() -> u32 {
     if probe::kernel_version() >= (6, 13) { 64 } else { 256 }
 }
 
+/// Longest wait of a driven turn without a timer.
+const DRIVEN_WAIT: Duration = Duration::from_millis(20);
 /// Reaping to zero gives up after this; what is left is leaked.
 const LEAVE_WITHIN: Duration = Duration::from_secs(10);
 
@@ -99,7 +103,16 @@ impl Runtime {
         let io = Io::new(ring, pool, config, claim.eventfd());
         let core = Core::new(config, local, io);
         let due = Vec::new();
-        Ok(Runtime { core, claim, features, progress, more: false, due, ended: false })
+        Ok(Runtime {
+            core,
+            claim,
+            features,
+            progress,
+            more: false,
+            due,
+            wait_max: None,
+            ended: false,
+        })
     }
 
     /// The handle for tasks.
@@ -147,8 +160,10 @@ impl Runtime {
         output.expect("main is done")
     }
 
-    /// Takes one turn; for drivers of the simulated ring.
+    /// Takes one turn, for drivers and tests. With nothing to wait for it returns after a moment,
+    /// so that the driver can look at what the last task left.
     pub fn turn(&mut self) -> Turn {
+        self.wait_max = Some(DRIVEN_WAIT);
         // INVARIANT: None only when the closure says that main is done.
         self.turn_with(|| false).expect("no main to end")
     }
@@ -204,10 +219,10 @@ impl Runtime {
     fn enter_and_complete(&mut self) -> (u32, Option<Instant>) {
         let runnable = !self.core.local.is_idle() || self.more;
         let (claim, due, more) = (&self.claim, &mut self.due, &mut self.more);
-        let progress = &self.progress;
+        let (progress, wait_max) = (&self.progress, self.wait_max);
         let turned = self.core.io(|io| {
             let at_once = runnable || !io.cqes.is_empty() || !claim.fall_asleep();
-            let wait = if at_once { Wait::No } else { Wait::Until(io.wheel.next()) };
+            let wait = if at_once { Wait::No } else { Wait::Until(io.wait_until(wait_max)) };
             io.turn += 1;
             io.stats.enters += 1;
             progress.turn(io.turn);
@@ -278,6 +293,15 @@ impl Drop for Runtime {
 }
 
 impl Io {
+    /// The next timer; where there is none, a driven turn on the real ring ends soon all the same.
+    fn wait_until(&self, wait_max: Option<Duration>) -> Option<Instant> {
+        let next = self.wheel.next();
+        match wait_max {
+            Some(most) if next.is_none() && !self.ring.is_simulated() => Some(self.now + most),
+            _ => next,
+        }
+    }
+
     /// Copies out what is posted and refreshes the time. False = there may be more.
     fn reap(&mut self) -> bool {
         let all = self.ring.reap(&mut self.cqes);

@@ -254,9 +254,8 @@ pub(crate) fn block_signals() -> io::Result<()> {
     // SAFETY: the pointer is to a local; the call initialises it.
     unsafe { libc::sigfillset(set.as_mut_ptr()) };
     // SAFETY: `set` was initialised above; a null old set is allowed.
-    let result = unsafe {
-        libc::pthread_sigmask(libc::SIG_BLOCK, set.as_ptr(), std::ptr::null_mut())
-    };
+    let result =
+        unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, set.as_ptr(), std::ptr::null_mut()) };
     if result == 0 { Ok(()) } else { Err(io::Error::from_raw_os_error(result)) }
 }
 

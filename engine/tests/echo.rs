@@ -270,7 +270,11 @@ fn switching_to_bulk_and_back_keeps_the_order() {
         let mut got = Vec::new();
         let mut cx = Context::from_waker(Waker::noop());
         for round in 0..200_u32 {
-            if round % 3 == 0 { server.bulk() } else { server.heads() }
+            if round % 3 == 0 {
+                server.bulk()
+            } else {
+                server.heads()
+            }
             // Arm in this mode, so that the next switch has something to cancel.
             while let Poll::Ready(Ok(Some(buf))) = server.poll_recv(&mut cx) {
                 got.extend_from_slice(&buf);

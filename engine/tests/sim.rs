@@ -208,8 +208,11 @@ impl Client {
         let seen = peer.read_up_to(&mut self.back, most);
         assert!(self.bytes.starts_with(&self.back), "other bytes came back than were sent");
         if seen.eof && !seen.reset {
-            assert_eq!(self.back.len(), self.bytes.len(), "a clean end before the last byte");
-            self.whole = true;
+            // Without a free descriptor the engine accepts and closes at once, to refuse.
+            let refused = self.back.is_empty() && net.fired().count(Fault::AcceptNoFiles) > 0;
+            let whole = self.back.len() == self.bytes.len();
+            assert!(whole || refused, "a clean end after {} bytes", self.back.len());
+            self.whole = whole;
         }
         let weary = net.elapsed() - self.started > Duration::from_secs(100);
         let early = self.leaves_early && self.rng.below(50) == 0;
@@ -287,6 +290,7 @@ fn run(seed: u64) -> Report {
     let mut clients: Vec<Client> = Vec::new();
     let mut echoes = Echoes::default();
     let wanted = 12;
+    eprintln!("forward {forward}");
     for step in 0.. {
         assert!(step < 400_000, "no end in sight at {:?}: {:?}", net.elapsed(), shard.stats());
         if clients.len() < wanted && rng.below(5) == 0 {
@@ -299,7 +303,9 @@ fn run(seed: u64) -> Report {
         if clients.len() == wanted && clients.iter().all(|client| client.peer.is_none()) {
             break;
         }
-        net.alarm(Duration::from_millis(1 + rng.below(20)));
+        if !net.pending() {
+            net.alarm(Duration::from_millis(1 + rng.below(20)));
+        }
     }
     let whole = clients.iter().filter(|client| client.whole).count();
     let expected = clients.iter().filter(|client| !client.leaves_early).count();
@@ -319,7 +325,9 @@ fn wind_down(net: &Net, runtime: &mut Runtime, stopper: &Stopper) {
     let end = net.elapsed() + Duration::from_secs(200);
     while shard.connection_count() > 0 || shard.stats().tasks > 0 {
         assert!(net.elapsed() < end, "left behind: {:?} {:?}", shard.connections(), shard.stats());
-        net.alarm(Duration::from_millis(50));
+        if !net.pending() {
+            net.alarm(Duration::from_millis(50));
+        }
         runtime.turn();
         runtime.audit();
     }

@@ -203,7 +203,7 @@ impl Fill {
 
     fn part(&mut self, at: u32, len: u32) -> &mut [u8] {
         debug_assert!(at >= self.split && at + len <= self.capacity());
-        // SAFETY: `at` is at most the page's capacity: all callers keep split <= filled <= capacity.
+        // SAFETY: `at` is at most the capacity: all callers keep split <= filled <= capacity.
         let start = unsafe { self.page.start().add(at as usize) };
         // SAFETY: the page is held, so the kernel does not touch it; views cover only bytes
         // before `split` <= `at`; and `&mut self` makes this the only reference to the part.
@@ -219,7 +219,8 @@ impl Fill {
     /// Cuts the first `count` filled bytes off as a view. Panics if there are not so many.
     pub fn split_to(&mut self, count: usize) -> Buf {
         assert!(count <= (self.filled - self.split) as usize, "split out of range");
-        let buf = Buf { page: Page::Pool(self.page.clone()), offset: self.split, len: count as u32 };
+        let buf =
+            Buf { page: Page::Pool(self.page.clone()), offset: self.split, len: count as u32 };
         self.split += count as u32;
         buf
     }

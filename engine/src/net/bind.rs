@@ -118,10 +118,8 @@ fn bind_inet(
     for socket in &sockets {
         sys::listen(socket.as_raw_fd(), backlog).map_err(failed(&address, "listen"))?;
     }
-    let listener = |socket| BoundListener {
-        socket: Descriptor::Real(socket),
-        address: address.clone(),
-    };
+    let listener =
+        |socket| BoundListener { socket: Descriptor::Real(socket), address: address.clone() };
     Ok(sockets.into_iter().map(listener).collect())
 }
 
@@ -156,10 +154,8 @@ fn bind_unix(
         sockets.push(first.try_clone().map_err(failed(address, "dup"))?);
     }
     sockets.push(first);
-    let listener = |socket| BoundListener {
-        socket: Descriptor::Real(socket),
-        address: address.clone(),
-    };
+    let listener =
+        |socket| BoundListener { socket: Descriptor::Real(socket), address: address.clone() };
     Ok(sockets.into_iter().map(listener).collect())
 }
 

@@ -22,7 +22,10 @@ use crate::task::raw::TaskId;
 pub(crate) enum Pushed {
     Kept,
     /// Copied, or the socket is gone: drop it.
-    Done(Piece),
+    Done {
+        #[expect(dead_code, reason = "carried out of the borrow only to be dropped there")]
+        piece: Piece,
+    },
     Full(Piece),
 }
 
@@ -40,7 +43,7 @@ impl Io {
                 }
             }
             // What is written to a socket that failed is lost, as it would be a moment later.
-            _ => return Pushed::Done(piece),
+            _ => return Pushed::Done { piece },
         }
         let copied = match &piece {
             Piece::Buf(buf) => buf.len() * 8 < buf.capacity(),
@@ -49,7 +52,7 @@ impl Io {
         let block = self.building(key);
         let outcome = if copied {
             block.copy(piece.as_slice());
-            Pushed::Done(piece)
+            Pushed::Done { piece }
         } else {
             block.push(piece);
             Pushed::Kept

@@ -100,7 +100,7 @@ impl Stream {
         match self.core.io(|io| io.push(self.key, piece)) {
             Some(Pushed::Full(piece)) => Err(Full(piece)),
             // A piece that was copied or discarded is dropped here, without a borrow held.
-            Some(Pushed::Kept | Pushed::Done(_)) | None => Ok(()),
+            Some(Pushed::Kept | Pushed::Done { .. }) | None => Ok(()),
         }
     }
 
@@ -272,7 +272,7 @@ impl Io {
             return None;
         }
         let fd = socket.fd;
-        let owned = self.ring.into_owned(fd)?;
+        let owned = self.ring.hand_over(fd)?;
         self.free(key);
         Some(owned)
     }

@@ -253,10 +253,10 @@ impl Ring {
     }
 
     /// Hands the descriptor to the caller; None where descriptors are not real.
-    pub(crate) fn into_owned(&mut self, fd: RawFd) -> Option<OwnedFd> {
+    pub(crate) fn hand_over(&mut self, fd: RawFd) -> Option<OwnedFd> {
         #[cfg(any(debug_assertions, feature = "sim"))]
         self.rules.closed_now(fd);
-        on_backend!(self, ring => ring.into_owned(fd))
+        on_backend!(self, ring => ring.hand_over(fd))
     }
 
     /// False when more completions were lost or delayed by a full completion queue than fit.

@@ -196,7 +196,7 @@ impl Uring {
         sys::open_null().map(IntoRawFd::into_raw_fd)
     }
 
-    pub(crate) fn into_owned(&mut self, fd: RawFd) -> Option<OwnedFd> {
+    pub(crate) fn hand_over(&mut self, fd: RawFd) -> Option<OwnedFd> {
         Some(sys::own(fd))
     }
 

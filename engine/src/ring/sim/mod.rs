@@ -225,7 +225,7 @@ impl SimRing {
         Ok(RESERVE)
     }
 
-    pub(crate) fn into_owned(&mut self, _fd: RawFd) -> Option<OwnedFd> {
+    pub(crate) fn hand_over(&mut self, _fd: RawFd) -> Option<OwnedFd> {
         None
     }
 
