@@ -12,7 +12,7 @@ use observe::WordFamily;
 use protocols::Head;
 use router::EndpointId;
 
-use crate::conn::End;
+use crate::end::End;
 use crate::exchange::Track;
 use crate::failure::{Cause, Failure, Stage, is_idempotent};
 use crate::relay::Relay;

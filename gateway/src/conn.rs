@@ -13,143 +13,27 @@
 //! Cost of an event: one borrow, one wire call, no allocation (slots and heads are recycled).
 
 use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
 use std::future::Future;
-use std::ops::Range;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use bytes::Bytes;
-use engine::{Buf, Full, Piece, Stream, Timer};
+use engine::{Buf, Stream, Timer};
 use protocols::{
-    AnyWire, Cx, Error, Event, Fault, Gone, Head, Length, Mux, ReadSide, Role, StreamId, Wire,
-    WriteSide,
+    AnyWire, Cx, Error, Fault, Head, Length, Mux, ReadSide, Role, StreamId, Wire, WriteSide,
 };
 
+use crate::end::End;
 use crate::shard::State;
+use crate::slot::{Item, Received, Slot, Slots};
 use crate::upstream::Permit;
 
-/// Payload of one data event: a view of a receive buffer, or heap bytes. Never empty unless it
-/// carries the end of a message.
-#[derive(Debug)]
-pub(crate) enum Chunk {
-    Page(Buf),
-    Heap(Bytes),
-}
-
-impl Chunk {
-    pub(crate) fn len(&self) -> usize {
-        match self {
-            Chunk::Page(buf) => buf.len(),
-            Chunk::Heap(bytes) => bytes.len(),
-        }
-    }
-
-    fn slice(&self, range: Range<usize>) -> Chunk {
-        match self {
-            Chunk::Page(buf) => Chunk::Page(buf.slice(range)),
-            Chunk::Heap(bytes) => Chunk::Heap(bytes.slice(range)),
-        }
-    }
-
-    fn into_piece(self) -> Piece {
-        match self {
-            Chunk::Page(buf) => Piece::Buf(buf),
-            Chunk::Heap(bytes) => Piece::Bytes(bytes),
-        }
-    }
-}
-
-/// What a stream's slot hands to the exchange, in order.
-#[derive(Debug)]
-pub(crate) enum Item {
-    Head(Box<Head>, bool),
-    Data(Chunk, bool),
-    Trailers(Box<Head>),
-    /// The peer ended the stream early, or the connection broke. Nothing follows.
-    Reset {
-        fault: Fault,
-        unprocessed: bool,
-    },
-}
-
-/// One stream's meeting point between the pump and its exchange.
-#[derive(Default)]
-pub(crate) struct Slot {
-    inbox: VecDeque<Item>,
-    inbox_bytes: usize,
-    reader: Option<Waker>,
-    writer: Option<Waker>,
-    /// Why the stream can take no more: `Cancelled` for a peer that left.
-    gone: Option<Fault>,
-    /// The last item of the peer's message is in the inbox or was taken.
-    ended: bool,
-}
-
-impl Slot {
-    /// Back to empty, keeping a small inbox for the next stream.
-    fn recycle(&mut self) {
-        *self = Slot { inbox: std::mem::take(&mut self.inbox), ..Slot::default() };
-        self.inbox.clear();
-        self.inbox.shrink_to(SLOT_ITEMS_KEPT);
-    }
-}
-
-/// Bytes received and not yet decoded.
-enum Rest {
-    Empty,
-    Page(Buf),
-    Heap(Bytes),
-}
-
-impl Rest {
-    fn bytes(&self) -> &[u8] {
-        match self {
-            Rest::Empty => &[],
-            Rest::Page(buf) => buf,
-            Rest::Heap(bytes) => bytes,
-        }
-    }
-
-    fn is_empty(&self) -> bool {
-        matches!(self, Rest::Empty)
-    }
-
-    fn chunk(&self, at: Range<usize>) -> Chunk {
-        match self {
-            Rest::Empty => Chunk::Heap(Bytes::new()),
-            Rest::Page(buf) => Chunk::Page(buf.slice(at)),
-            Rest::Heap(bytes) => Chunk::Heap(bytes.slice(at)),
-        }
-    }
-
-    fn advance(&mut self, used: usize) {
-        let len = self.bytes().len();
-        if used >= len {
-            *self = Rest::Empty;
-            return;
-        }
-        match self {
-            Rest::Empty => {}
-            Rest::Page(buf) => *buf = buf.slice(used..len),
-            Rest::Heap(bytes) => *bytes = bytes.slice(used..),
-        }
-    }
-
-    /// C3: gives the receive buffer back.
-    fn park(&mut self) {
-        if let Rest::Page(buf) = self {
-            *self = Rest::Heap(Bytes::copy_from_slice(buf));
-        }
-    }
-}
-
-struct Core {
-    wire: AnyWire,
-    slots: Vec<Option<Box<Slot>>>,
-    rest: Rest,
+pub(crate) struct Core {
+    pub(crate) wire: AnyWire,
+    pub(crate) slots: Slots,
+    /// Bytes received and not yet decoded.
+    rest: Option<Buf>,
     /// Decode once more although nothing arrived: after creation, an end of input, a write.
     poke: bool,
     /// The peer sends no more: `Some(true)` after a FIN, `Some(false)` after an error.
@@ -157,9 +41,11 @@ struct Core {
     eof_told: bool,
     shut: bool,
     bulk: bool,
+    /// The pump receives nothing until a reader makes space.
+    pub(crate) parked: bool,
     /// Bytes of the request body as declared; `u64::MAX` where that is unknown.
     body_bytes: u64,
-    writers_wait: bool,
+    pub(crate) writers_wait: bool,
     /// The fault that ended the connection, for the log line of a request without an exchange.
     fault: Option<Fault>,
 }
@@ -168,14 +54,14 @@ struct Core {
 pub(crate) struct Conn {
     pub(crate) stream: Stream,
     pub(crate) state: Rc<State>,
-    pub(crate) role: Role,
     pub(crate) site: Site,
     /// Place in the shard's table of downstream connections.
-    pub(crate) place: Cell<usize>,
-    core: RefCell<Core>,
-    notes: RefCell<Vec<StreamId>>,
-    pump: RefCell<Option<Waker>>,
-    timer: Timer,
+    pub(crate) place: Cell<u32>,
+    pub(crate) core: RefCell<Core>,
+    /// Streams whose ends were dropped.
+    notes: Cell<Option<Box<Vec<StreamId>>>>,
+    pump: Cell<Option<Waker>>,
+    pub(crate) timer: Timer,
     /// Requests started on this connection; 0 marks an upstream link as fresh.
     pub(crate) exchanges: Cell<u32>,
     pub(crate) closed: Cell<bool>,
@@ -210,17 +96,17 @@ pub(crate) enum Step {
 
 impl Conn {
     pub(crate) fn new(state: &Rc<State>, stream: Stream, wire: AnyWire, site: Site) -> Rc<Conn> {
-        let role = site.role();
         let timer = state.shard.timer();
         let core = Core {
             wire,
-            slots: Vec::new(),
-            rest: Rest::Empty,
+            slots: Slots::default(),
+            rest: None,
             poke: true,
             eof: None,
             eof_told: false,
             shut: false,
-            bulk: role == Role::Client,
+            bulk: site.role() == Role::Client,
+            parked: false,
             body_bytes: 0,
             writers_wait: false,
             fault: None,
@@ -228,16 +114,19 @@ impl Conn {
         Rc::new(Conn {
             stream,
             state: state.clone(),
-            role,
             site,
-            place: Cell::new(usize::MAX),
+            place: Cell::new(u32::MAX),
             core: RefCell::new(core),
-            notes: RefCell::new(Vec::new()),
-            pump: RefCell::new(None),
+            notes: Cell::new(None),
+            pump: Cell::new(None),
             timer,
             exchanges: Cell::new(0),
             closed: Cell::new(false),
         })
+    }
+
+    pub(crate) fn role(&self) -> Role {
+        self.site.role()
     }
 
     /// Opens a stream on a client wire: `None` when it can take no more.
@@ -250,16 +139,16 @@ impl Conn {
             return None;
         }
         let id = core.wire.open()?;
-        self.seat(&mut core, id);
+        core.slots.seat(id, self.state.take_slot());
         drop(core);
         self.exchanges.set(self.exchanges.get().saturating_add(1));
-        Some(End { conn: self.clone(), id, released: false })
+        Some(End::new(self.clone(), id))
     }
 
     /// The handle of a stream that the peer opened.
     pub(crate) fn end(self: &Rc<Conn>, id: StreamId) -> End {
         self.exchanges.set(self.exchanges.get().saturating_add(1));
-        End { conn: self.clone(), id, released: false }
+        End::new(self.clone(), id)
     }
 
     /// Ends the connection in order: the wire says so to the peer and closes when it is idle.
@@ -270,7 +159,7 @@ impl Conn {
 
     /// Whether nothing is in progress on this connection.
     pub(crate) fn is_idle(&self) -> bool {
-        self.core.borrow().slots.iter().all(Option::is_none)
+        self.core.borrow().slots.iter().next().is_none()
     }
 
     /// Ends the connection now. Open streams learn of it by their slots.
@@ -282,7 +171,7 @@ impl Conn {
     }
 
     /// Whether a further request may go out on this link.
-    fn is_reusable(&self) -> bool {
+    pub(crate) fn is_reusable(&self) -> bool {
         let core = self.core.borrow();
         let sides = core.wire.sides();
         !self.closed.get()
@@ -302,33 +191,30 @@ impl Conn {
 
     /// Wakes the pump: something changed that it must act on.
     pub(crate) fn wake(&self) {
-        let waker = self.pump.borrow().clone();
-        if let Some(waker) = waker {
-            waker.wake();
+        let waker = self.pump.take();
+        if let Some(waker) = &waker {
+            waker.wake_by_ref();
         }
+        self.pump.set(waker);
     }
 
     /// Remembers the pump's waker: once, since a task keeps its waker for life.
     pub(crate) fn attach(&self, cx: &Context<'_>) {
-        let mut pump = self.pump.borrow_mut();
-        match &mut *pump {
-            Some(waker) => waker.clone_from(cx.waker()),
-            None => *pump = Some(cx.waker().clone()),
-        }
+        let waker = self.pump.take().unwrap_or_else(|| cx.waker().clone());
+        debug_assert!(waker.will_wake(cx.waker()), "a pump stays in its task");
+        self.pump.set(Some(waker));
     }
 
-    fn seat(&self, core: &mut Core, id: StreamId) {
-        let index = id.0 as usize;
-        if core.slots.len() <= index {
-            core.slots.resize_with(index + 1, || None);
-        }
-        if let Some(place) = core.slots.get_mut(index) {
-            *place = Some(self.state.take_slot());
-        }
+    /// Remembers a stream whose end was dropped: the pump resets it (C2).
+    pub(crate) fn note(&self, id: StreamId) {
+        let mut notes = self.notes.take().unwrap_or_default();
+        notes.push(id);
+        self.notes.set(Some(notes));
+        self.wake();
     }
 
     /// Calls the wire with its context: the send queue's scratch, the time, the free heads.
-    fn call<R>(&self, act: impl FnOnce(&mut AnyWire, &mut Cx<'_>) -> R) -> R {
+    pub(crate) fn call<R>(&self, act: impl FnOnce(&mut AnyWire, &mut Cx<'_>) -> R) -> R {
         let mut core = self.core.borrow_mut();
         let wire = &mut core.wire;
         let mut heads = self.state.heads.borrow_mut();
@@ -373,18 +259,18 @@ impl Conn {
         if core.wire.sides().read != ReadSide::Open || !core.may_decode() {
             return Ok(None);
         }
-        if core.rest.is_empty() && !core.poke {
+        if core.rest.is_none() && !core.poke {
             return Ok(None);
         }
-        let (wire, input) = (&mut core.wire, core.rest.bytes());
+        let (wire, input) = (&mut core.wire, core.rest.as_deref().unwrap_or_default());
         let mut heads = self.state.heads.borrow_mut();
         let now = self.state.shard.now();
         let decoded = self
             .stream
             .scratch(|out| wire.decode(input, &mut Cx { now, out, heads: &mut heads }))?;
         core.poke = decoded.event.is_some();
-        let received = decoded.event.map(|event| Received::new(event, &core.rest));
-        core.rest.advance(decoded.used);
+        let received = decoded.event.map(|event| Received::new(event, core.rest.as_ref()));
+        core.used(decoded.used);
         Ok(received)
     }
 
@@ -393,10 +279,10 @@ impl Conn {
         let mut guard = self.core.borrow_mut();
         let core = &mut *guard;
         let (id, item, end) = match received {
-            Received::Head(id, head, end) if self.role == Role::Server => {
-                self.seat(core, id);
+            Received::Head(id, head, end) if self.role() == Role::Server => {
+                core.slots.seat(id, self.state.take_slot());
                 core.body_bytes = body_bytes(&head, end);
-                if let Some(slot) = core.slot(id) {
+                if let Some(slot) = core.slots.get(id) {
                     slot.ended = end;
                 }
                 return Some(Step::Head(id, head, end));
@@ -413,7 +299,7 @@ impl Conn {
             }
             Received::Closing => return None,
         };
-        let waker = core.slot(id).and_then(|slot| slot.put(item, end));
+        let waker = core.slots.get(id).and_then(|slot| slot.put(item, end));
         drop(guard);
         if let Some(waker) = waker {
             waker.wake();
@@ -432,18 +318,19 @@ impl Conn {
         if core.eof.is_some() || core.wire.sides().read == ReadSide::Done {
             return false;
         }
-        if !core.rest.is_empty() || !(held || core.may_decode()) {
-            core.rest.park();
+        if core.rest.is_some() || !(held || core.may_decode()) {
+            core.park();
             drop(guard);
             self.watch_hangup(cx);
             return false;
         }
+        core.parked = false;
         self.choose_mode(core);
         drop(guard);
         match self.stream.poll_recv(cx) {
             Poll::Pending => false,
             Poll::Ready(Ok(Some(buf))) => {
-                self.core.borrow_mut().rest = Rest::Page(buf);
+                self.core.borrow_mut().rest = Some(buf);
                 true
             }
             Poll::Ready(Ok(None)) => self.end_of_input(true),
@@ -454,7 +341,7 @@ impl Conn {
     /// Bodies of more than a few pages come single-shot into the bulk group, heads by multishot
     /// into the small one (engine.md, "Receive").
     fn choose_mode(&self, core: &mut Core) {
-        if self.role == Role::Client {
+        if self.role() == Role::Client {
             return;
         }
         let bulk = core.body_bytes > BULK_BODY_BYTES_MIN;
@@ -468,7 +355,7 @@ impl Conn {
     /// side has given up its request, as nginx also reads it.
     fn end_of_input(&self, clean: bool) -> bool {
         self.core.borrow_mut().eof = Some(clean);
-        if self.role == Role::Server {
+        if self.role() == Role::Server {
             self.mark_gone();
         }
         true
@@ -478,7 +365,7 @@ impl Conn {
     fn tell_end_of_input(&self) -> bool {
         let (clean, ready) = {
             let core = self.core.borrow();
-            (core.eof, core.eof.is_some() && !core.eof_told && core.rest.is_empty())
+            (core.eof, core.eof.is_some() && !core.eof_told && core.rest.is_none())
         };
         if !ready {
             return false;
@@ -491,7 +378,7 @@ impl Conn {
     }
 
     fn watch_hangup(&self, cx: &mut Context<'_>) {
-        if self.role == Role::Client {
+        if self.role() == Role::Client {
             return;
         }
         self.stream.pause();
@@ -520,7 +407,7 @@ impl Conn {
         for index in 0..count {
             let waker = {
                 let mut core = self.core.borrow_mut();
-                core.slots.get_mut(index).and_then(Option::as_mut).and_then(|slot| act(slot))
+                core.slots.get(StreamId(index)).and_then(&mut act)
             };
             if let Some(waker) = waker {
                 waker.wake();
@@ -533,10 +420,10 @@ impl Conn {
         self.core.borrow_mut().fault.get_or_insert(error.fault);
         self.call(|wire, cx| wire.fail(error, cx));
         let mut core = self.core.borrow_mut();
-        core.rest = Rest::Empty;
+        core.rest = None;
         drop(core);
         self.tell_all(error.fault);
-        if self.role == Role::Server && self.is_idle() {
+        if self.role() == Role::Server && self.is_idle() {
             self.state.refused(self, error.fault);
         }
     }
@@ -578,7 +465,7 @@ impl Conn {
     fn close_when_done(&self) -> Step {
         let (sides, idle, shut) = {
             let core = self.core.borrow();
-            (core.wire.sides(), core.slots.iter().all(Option::is_none), core.shut)
+            (core.wire.sides(), core.slots.iter().next().is_none(), core.shut)
         };
         if sides.write == WriteSide::ShutAfterFlush && !shut {
             self.core.borrow_mut().shut = true;
@@ -598,7 +485,7 @@ impl Conn {
     fn close(&self) {
         self.closed.set(true);
         let must_reset = self.core.borrow().wire.must_reset();
-        match self.role {
+        match self.role() {
             _ if must_reset => self.stream.reset(),
             Role::Client => self.stream.abort(),
             Role::Server => self.stream.finish(self.state.shard.now() + FINISH_TIMEOUT),
@@ -606,23 +493,23 @@ impl Conn {
     }
 
     fn apply_notes(&self) {
-        loop {
-            let Some(id) = self.notes.borrow_mut().pop() else { return };
+        let notes = self.notes.take().map_or_else(Vec::new, |notes| *notes);
+        for id in notes {
             self.call(|wire, cx| wire.reset(id, Fault::Cancelled, cx));
             self.free(id);
-            if self.role == Role::Client && self.one_stream() {
+            if self.role() == Role::Client && self.one_stream() {
                 self.abort();
             }
         }
     }
 
     /// The stream's work is gone: its slot is recycled, its key may be used again.
-    fn free(&self, id: StreamId) {
+    pub(crate) fn free(&self, id: StreamId) {
         self.call(|wire, _| wire.release(id));
         let slot = {
             let mut core = self.core.borrow_mut();
             core.body_bytes = 0;
-            core.slots.get_mut(id.0 as usize).and_then(Option::take)
+            core.slots.take(id)
         };
         if let Some(mut slot) = slot {
             slot.recycle();
@@ -640,8 +527,20 @@ fn body_bytes(head: &Head, end: bool) -> u64 {
 }
 
 impl Core {
-    fn slot(&mut self, id: StreamId) -> Option<&mut Slot> {
-        self.slots.get_mut(id.0 as usize)?.as_deref_mut()
+    /// `used` bytes of the rest are decoded.
+    fn used(&mut self, used: usize) {
+        match &mut self.rest {
+            Some(rest) if used < rest.len() => rest.advance(used),
+            rest => *rest = None,
+        }
+    }
+
+    /// The pump goes to sleep with bytes undecoded: C3.
+    fn park(&mut self) {
+        self.parked = true;
+        if let Some(rest) = &mut self.rest {
+            *rest = Buf::copy_of(rest);
+        }
     }
 
     /// A one-stream wire is stopped by its reader; a multiplexed one is always decoded.
@@ -649,212 +548,7 @@ impl Core {
         if self.wire.traits().mux != Mux::One {
             return true;
         }
-        self.slots.iter().flatten().all(|slot| slot.inbox_bytes == 0 || slot.has_space())
-    }
-}
-
-impl Slot {
-    /// Bytes wait until the exchange takes them; a few small ones may queue up.
-    fn has_space(&self) -> bool {
-        self.inbox_bytes < INBOX_BYTES_MAX && self.inbox.len() < INBOX_ITEMS_MAX
-    }
-
-    fn put(&mut self, item: Item, end: bool) -> Option<Waker> {
-        if self.ended && !matches!(item, Item::Reset { .. }) {
-            return None;
-        }
-        if let Item::Data(chunk, _) = &item {
-            self.inbox_bytes += chunk.len();
-        }
-        self.ended |= end;
-        self.inbox.push_back(item);
-        self.reader.take()
-    }
-}
-
-/// An event whose payload range was turned into a chunk of the input it refers to.
-enum Received {
-    Head(StreamId, Box<Head>, bool),
-    Data(StreamId, Chunk, bool),
-    Trailers(StreamId, Box<Head>),
-    Reset(StreamId, Fault, bool),
-    Writable,
-    Closing,
-}
-
-impl Received {
-    fn new(event: Event, rest: &Rest) -> Received {
-        match event {
-            Event::Head { stream, head, end } => Received::Head(stream, head, end),
-            Event::Data { stream, at, end, .. } => Received::Data(stream, rest.chunk(at), end),
-            Event::Copied { stream, bytes, end, .. } => {
-                Received::Data(stream, Chunk::Heap(Bytes::from(bytes)), end)
-            }
-            Event::Trailers { stream, head } => Received::Trailers(stream, head),
-            Event::Reset { stream, fault, unprocessed } => {
-                Received::Reset(stream, fault, unprocessed)
-            }
-            Event::Writable { .. } => Received::Writable,
-            Event::Closing => Received::Closing,
-        }
-    }
-}
-
-/// An exchange's hold on one stream of a connection. Dropping it unreleased resets the stream.
-pub(crate) struct End {
-    conn: Rc<Conn>,
-    id: StreamId,
-    released: bool,
-}
-
-impl End {
-    pub(crate) fn conn(&self) -> &Rc<Conn> {
-        &self.conn
-    }
-
-    /// The next item of the peer's message.
-    pub(crate) fn poll_item(&self, cx: &mut Context<'_>) -> Poll<Item> {
-        let mut core = self.conn.core.borrow_mut();
-        let Some(slot) = core.slot(self.id) else {
-            return Poll::Ready(Item::Reset { fault: Fault::Cancelled, unprocessed: false });
-        };
-        let Some(item) = slot.inbox.pop_front() else {
-            slot.wait(cx);
-            return Poll::Pending;
-        };
-        let mut resume = false;
-        if let Item::Data(chunk, _) = &item {
-            resume = slot.inbox_bytes > 0;
-            slot.inbox_bytes -= chunk.len();
-        }
-        drop(core);
-        if resume {
-            self.conn.wake();
-        }
-        Poll::Ready(item)
-    }
-
-    /// Ready when a data call may be made: it is this stream's turn and the queue has room.
-    pub(crate) fn poll_ready(&self, cx: &mut Context<'_>) -> Poll<Result<(), Gone>> {
-        let mut core = self.conn.core.borrow_mut();
-        if core.slot(self.id).is_none_or(|slot| slot.gone.is_some()) {
-            return Poll::Ready(Err(Gone));
-        }
-        if self.conn.stream.room() > 0 && core.wire.ready(self.id) {
-            return Poll::Ready(Ok(()));
-        }
-        let first = !core.writers_wait;
-        core.writers_wait = true;
-        if let Some(slot) = core.slot(self.id) {
-            slot.writer = Some(cx.waker().clone());
-        }
-        drop(core);
-        if first {
-            self.conn.wake();
-        }
-        Poll::Pending
-    }
-
-    /// Ready when the peer left or broke the protocol while this stream was in progress.
-    pub(crate) fn poll_gone(&self, cx: &mut Context<'_>) -> Poll<Fault> {
-        let mut core = self.conn.core.borrow_mut();
-        let Some(slot) = core.slot(self.id) else { return Poll::Ready(Fault::Cancelled) };
-        match slot.gone {
-            Some(fault) => Poll::Ready(fault),
-            None => {
-                slot.wait(cx);
-                Poll::Pending
-            }
-        }
-    }
-
-    pub(crate) fn send_head(&self, head: &Head, end: bool) -> Result<(), Gone> {
-        self.conn.call(|wire, cx| wire.head(self.id, head, end, cx))
-    }
-
-    /// Frames and queues a chunk. Returns what the wire did not take (a closed window).
-    pub(crate) fn send_data(&self, chunk: Chunk, end: bool) -> Result<Option<Chunk>, Gone> {
-        let len = chunk.len();
-        let framing = self.conn.call(|wire, cx| wire.data(self.id, len, end, cx))?;
-        let rest = (framing.take < len).then(|| chunk.slice(framing.take..len));
-        if framing.take > 0 {
-            let taken = if rest.is_some() { chunk.slice(0..framing.take) } else { chunk };
-            self.queue(taken.into_piece());
-        }
-        if !framing.suffix.is_empty() {
-            self.queue(Piece::Static(framing.suffix));
-        }
-        Ok(rest)
-    }
-
-    /// Room was checked by `poll_ready`, but the framing before the payload may have used it up:
-    /// what is refused then goes into scratch, which never refuses.
-    fn queue(&self, piece: Piece) {
-        let Err(Full(refused)) = self.conn.stream.push(piece) else { return };
-        let bytes: &[u8] = match &refused {
-            Piece::Buf(buf) => buf,
-            Piece::Bytes(bytes) => bytes,
-            Piece::Static(bytes) => bytes,
-        };
-        self.conn.stream.scratch(|out| out.extend_from_slice(bytes));
-    }
-
-    pub(crate) fn send_end(&self, trailers: Option<&Head>) -> Result<(), Gone> {
-        self.conn.call(|wire, cx| wire.end(self.id, trailers, cx))
-    }
-
-    /// Ends this stream in error: the peer sees a cut, never a clean end.
-    pub(crate) fn reset(&self, fault: Fault) {
-        self.conn.call(|wire, cx| wire.reset(self.id, fault, cx));
-        if self.conn.role == Role::Client && self.conn.one_stream() {
-            self.conn.abort();
-        }
-    }
-
-    /// Answers with a small complete message that needs no room: it goes into scratch.
-    pub(crate) fn send_small(&self, head: &Head, body: &[u8]) -> Result<(), Gone> {
-        self.conn.call(|wire, cx| {
-            wire.head(self.id, head, body.is_empty(), cx)?;
-            if !body.is_empty() {
-                let framing = wire.data(self.id, body.len(), true, cx)?;
-                cx.out.extend_from_slice(body);
-                cx.out.extend_from_slice(framing.suffix);
-            }
-            Ok(())
-        })
-    }
-
-    /// Gives the stream back to its wire. Call when all of its work is done.
-    pub(crate) fn release(mut self) {
-        self.released = true;
-        self.conn.free(self.id);
-        match &self.conn.site {
-            // The pump of a one-stream server wire runs its exchange: it goes on by itself.
-            Site::Listener(_) if self.conn.one_stream() => {}
-            Site::Endpoint(permit) if self.conn.is_reusable() => {
-                self.conn.timer.set(self.conn.core.borrow().wire.deadline());
-                permit.endpoint().give_back(&self.conn);
-            }
-            Site::Listener(_) | Site::Endpoint(_) => self.conn.wake(),
-        }
-    }
-}
-
-impl Slot {
-    fn wait(&mut self, cx: &Context<'_>) {
-        match &mut self.reader {
-            Some(waker) => waker.clone_from(cx.waker()),
-            None => self.reader = Some(cx.waker().clone()),
-        }
-    }
-}
-
-impl Drop for End {
-    fn drop(&mut self) {
-        if !self.released {
-            self.conn.notes.borrow_mut().push(self.id);
-            self.conn.wake();
-        }
+        self.slots.iter().all(|slot| slot.inbox_bytes == 0 || slot.has_space())
     }
 }
 
@@ -927,9 +621,15 @@ const FINISH_TIMEOUT: Duration = Duration::from_secs(60);
 /// A body from this size on is received into the bulk group: below it the two extra submissions
 /// cost more than the larger buffer saves.
 const BULK_BODY_BYTES_MIN: u64 = 8 * 1024;
-/// Payload of one stream that may wait for its exchange; the receive stops above it.
-const INBOX_BYTES_MAX: usize = 64 * 1024;
-/// Items of one stream that may wait: bounds a body of many one-byte chunks.
-const INBOX_ITEMS_MAX: usize = 64;
-/// Inbox capacity that a recycled slot keeps.
-const SLOT_ITEMS_KEPT: usize = 8;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_idle_connection_is_small() {
+        // With the counts of its Rc it fills one size class of the allocator, 320 bytes.
+        assert!(size_of::<Conn>() <= 304, "{}", size_of::<Conn>());
+        assert!(size_of::<Pump>() <= 32, "{}", size_of::<Pump>());
+    }
+}

@@ -22,7 +22,8 @@ use protocols::{Fault, Head, Length, Version, WireSpec};
 use router::Query;
 
 use crate::attempt;
-use crate::conn::{Conn, End};
+use crate::conn::Conn;
+use crate::end::End;
 use crate::failure::{self, Cause, Failure, Side, Stage};
 use crate::shard::{Plan, State};
 use crate::upstream::Endpoint;

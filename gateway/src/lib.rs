@@ -11,12 +11,14 @@
 
 mod attempt;
 mod conn;
+mod end;
 mod exchange;
 mod failure;
 mod gauges;
 mod listen;
 mod relay;
 mod shard;
+mod slot;
 mod upstream;
 
 use std::future::poll_fn;
@@ -131,7 +133,7 @@ impl Main {
         self.drain = Some(deadline);
         self.state.stop.set();
         for conn in self.state.all_conns() {
-            conn.drain(false);
+            conn.drain(true);
         }
     }
 

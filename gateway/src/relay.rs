@@ -11,18 +11,20 @@
 
 use std::task::{Context, Poll};
 
+use engine::Buf;
 use protocols::{Fault, Head, Length};
 
-use crate::conn::{Chunk, End, Item};
+use crate::end::End;
 use crate::exchange::{Track, client_cause};
 use crate::failure::{Cause, Failure, Stage};
+use crate::slot::Item;
 
 /// What one direction still has to do.
 enum Flow {
     /// The next item is to be taken.
     Open,
     /// A chunk (and whether it ends the message) waits for room.
-    Blocked(Chunk, bool),
+    Blocked(Buf, bool),
     /// The message is complete.
     Done,
     /// The other side takes no more; what still comes is dropped.
@@ -144,7 +146,7 @@ fn step(
     cx: &mut Context<'_>,
 ) -> Moved {
     match std::mem::replace(flow, Flow::Open) {
-        Flow::Blocked(chunk, end) => return deliver(flow, to, (chunk, end), cx),
+        Flow::Blocked(payload, end) => return deliver(flow, to, (payload, end), cx),
         Flow::Broken => {
             *flow = Flow::Broken;
             return discard(from, cx);
@@ -160,10 +162,10 @@ fn step(
         Poll::Ready(Item::Head(head, end)) => Moved::Head(head, end),
         Poll::Ready(Item::Reset { fault, .. }) => Moved::Cut(fault),
         Poll::Ready(Item::Trailers(head)) => finish(flow, to, Some(&head)),
-        Poll::Ready(Item::Data(chunk, end)) => {
-            bytes.set(bytes.get() + chunk.len() as u64);
-            if chunk.len() > 0 {
-                deliver(flow, to, (chunk, end), cx)
+        Poll::Ready(Item::Data(payload, end)) => {
+            bytes.set(bytes.get() + payload.len() as u64);
+            if !payload.is_empty() {
+                deliver(flow, to, (payload, end), cx)
             } else if end {
                 finish(flow, to, None)
             } else {
@@ -173,17 +175,17 @@ fn step(
     }
 }
 
-fn deliver(flow: &mut Flow, to: &End, item: (Chunk, bool), cx: &mut Context<'_>) -> Moved {
-    let (chunk, end) = item;
+fn deliver(flow: &mut Flow, to: &End, item: (Buf, bool), cx: &mut Context<'_>) -> Moved {
+    let (payload, end) = item;
     match to.poll_ready(cx) {
         Poll::Pending => {
-            *flow = Flow::Blocked(chunk, end);
+            *flow = Flow::Blocked(payload, end);
             return Moved::Waiting { on_target: true };
         }
         Poll::Ready(Err(_)) => return Moved::Gone,
         Poll::Ready(Ok(())) => {}
     }
-    match to.send_data(chunk, end) {
+    match to.send_data(payload, end) {
         Err(_) => Moved::Gone,
         Ok(Some(rest)) => {
             *flow = Flow::Blocked(rest, end);

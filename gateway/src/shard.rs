@@ -23,8 +23,9 @@ use protocols::{Fault, Head, WireSpec};
 use router::{Balancer, Cluster, EndpointId, Query};
 use slab::Slab;
 
-use crate::conn::{Conn, Site, Slot};
+use crate::conn::{Conn, Site};
 use crate::exchange;
+use crate::slot::Slot;
 use crate::upstream::{self, Endpoint};
 
 /// Everything that one shard owns.
@@ -105,7 +106,7 @@ impl State {
     /// Enters a downstream connection in the table.
     pub(crate) fn register(&self, conn: &Rc<Conn>) {
         let place = self.conns.borrow_mut().insert(conn.clone());
-        conn.place.set(place);
+        conn.place.set(place as u32);
         self.metrics.add(Metric::ConnectionsAccepted, 1);
     }
 
@@ -122,7 +123,7 @@ impl State {
         match &conn.site {
             Site::Endpoint(permit) => upstream::closed(self, conn, permit),
             Site::Listener(_) => {
-                let known = self.conns.borrow_mut().try_remove(conn.place.get());
+                let known = self.conns.borrow_mut().try_remove(conn.place.get() as usize);
                 debug_assert!(known.is_some(), "a connection leaves the table once");
                 self.metrics.add(Metric::ConnectionsClosed, 1);
                 if self.conns.borrow().is_empty() {

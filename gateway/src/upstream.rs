@@ -21,7 +21,8 @@ use engine::{Address, Stream};
 use observe::{Metric, WordFamily};
 use protocols::{AnyWire, Role};
 
-use crate::conn::{Conn, End, Pump, Site};
+use crate::conn::{Conn, Pump, Site};
+use crate::end::End;
 use crate::exchange::{self, Track};
 use crate::failure::{Cause, Failure, Stage};
 use crate::shard::State;

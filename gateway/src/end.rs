@@ -1,0 +1,164 @@
+//! `End`: an exchange's hold on one stream of a connection.
+//!
+//! It reads the stream's slot and frames into the socket's send queue; it never receives. Dropping
+//! it unreleased resets the stream, through a note that the pump acts on (C2 of `conn.rs`).
+
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use engine::{Buf, Full, Piece};
+use protocols::{Fault, Gone, Head, Role, StreamId, Wire};
+
+use crate::conn::{Conn, Site};
+use crate::slot::Item;
+
+/// An exchange's hold on one stream of a connection. Dropping it unreleased resets the stream.
+pub(crate) struct End {
+    conn: Rc<Conn>,
+    id: StreamId,
+    released: bool,
+}
+
+impl End {
+    pub(crate) fn new(conn: Rc<Conn>, id: StreamId) -> End {
+        End { conn, id, released: false }
+    }
+
+    pub(crate) fn conn(&self) -> &Rc<Conn> {
+        &self.conn
+    }
+
+    /// The next item of the peer's message.
+    pub(crate) fn poll_item(&self, cx: &mut Context<'_>) -> Poll<Item> {
+        let mut core = self.conn.core.borrow_mut();
+        let Some(slot) = core.slots.get(self.id) else {
+            return Poll::Ready(Item::Reset { fault: Fault::Cancelled, unprocessed: false });
+        };
+        let Some(item) = slot.inbox.pop_front() else {
+            slot.wait(cx);
+            return Poll::Pending;
+        };
+        if let Item::Data(payload, _) = &item {
+            slot.inbox_bytes -= payload.len();
+        }
+        let parked = core.parked;
+        drop(core);
+        if parked {
+            self.conn.wake();
+        }
+        Poll::Ready(item)
+    }
+
+    /// Ready when a data call may be made: it is this stream's turn and the queue has room.
+    pub(crate) fn poll_ready(&self, cx: &mut Context<'_>) -> Poll<Result<(), Gone>> {
+        let mut core = self.conn.core.borrow_mut();
+        if core.slots.get(self.id).is_none_or(|slot| slot.gone.is_some()) {
+            return Poll::Ready(Err(Gone));
+        }
+        if self.conn.stream.room() > 0 && core.wire.ready(self.id) {
+            return Poll::Ready(Ok(()));
+        }
+        let first = !core.writers_wait;
+        core.writers_wait = true;
+        if let Some(slot) = core.slots.get(self.id) {
+            slot.writer = Some(cx.waker().clone());
+        }
+        drop(core);
+        if first {
+            self.conn.wake();
+        }
+        Poll::Pending
+    }
+
+    /// Ready when the peer left or broke the protocol while this stream was in progress.
+    pub(crate) fn poll_gone(&self, cx: &mut Context<'_>) -> Poll<Fault> {
+        let mut core = self.conn.core.borrow_mut();
+        let Some(slot) = core.slots.get(self.id) else { return Poll::Ready(Fault::Cancelled) };
+        match slot.gone {
+            Some(fault) => Poll::Ready(fault),
+            None => {
+                slot.wait(cx);
+                Poll::Pending
+            }
+        }
+    }
+
+    pub(crate) fn send_head(&self, head: &Head, end: bool) -> Result<(), Gone> {
+        self.conn.call(|wire, cx| wire.head(self.id, head, end, cx))
+    }
+
+    /// Frames and queues payload. Returns what the wire did not take (a closed window).
+    pub(crate) fn send_data(&self, payload: Buf, end: bool) -> Result<Option<Buf>, Gone> {
+        let len = payload.len();
+        let framing = self.conn.call(|wire, cx| wire.data(self.id, len, end, cx))?;
+        let rest = (framing.take < len).then(|| payload.slice(framing.take..len));
+        if framing.take > 0 {
+            let taken = if rest.is_some() { payload.slice(0..framing.take) } else { payload };
+            self.queue(Piece::Buf(taken));
+        }
+        if !framing.suffix.is_empty() {
+            self.queue(Piece::Static(framing.suffix));
+        }
+        Ok(rest)
+    }
+
+    /// Room was checked by `poll_ready`, but the framing before the payload may have used it up:
+    /// what is refused then goes into scratch, which never refuses.
+    fn queue(&self, piece: Piece) {
+        let Err(Full(refused)) = self.conn.stream.push(piece) else { return };
+        let bytes: &[u8] = match &refused {
+            Piece::Buf(buf) => buf,
+            Piece::Bytes(bytes) => bytes,
+            Piece::Static(bytes) => bytes,
+        };
+        self.conn.stream.scratch(|out| out.extend_from_slice(bytes));
+    }
+
+    pub(crate) fn send_end(&self, trailers: Option<&Head>) -> Result<(), Gone> {
+        self.conn.call(|wire, cx| wire.end(self.id, trailers, cx))
+    }
+
+    /// Ends this stream in error: the peer sees a cut, never a clean end.
+    pub(crate) fn reset(&self, fault: Fault) {
+        self.conn.call(|wire, cx| wire.reset(self.id, fault, cx));
+        if self.conn.role() == Role::Client && self.conn.one_stream() {
+            self.conn.abort();
+        }
+    }
+
+    /// Answers with a small complete message that needs no room: it goes into scratch.
+    pub(crate) fn send_small(&self, head: &Head, body: &[u8]) -> Result<(), Gone> {
+        self.conn.call(|wire, cx| {
+            wire.head(self.id, head, body.is_empty(), cx)?;
+            if !body.is_empty() {
+                let framing = wire.data(self.id, body.len(), true, cx)?;
+                cx.out.extend_from_slice(body);
+                cx.out.extend_from_slice(framing.suffix);
+            }
+            Ok(())
+        })
+    }
+
+    /// Gives the stream back to its wire. Call when all of its work is done.
+    pub(crate) fn release(mut self) {
+        self.released = true;
+        self.conn.free(self.id);
+        match &self.conn.site {
+            // The pump of a one-stream server wire runs its exchange: it goes on by itself.
+            Site::Listener(_) if self.conn.one_stream() => {}
+            Site::Endpoint(permit) if self.conn.is_reusable() => {
+                self.conn.timer.set(self.conn.core.borrow().wire.deadline());
+                permit.endpoint().give_back(&self.conn);
+            }
+            Site::Listener(_) | Site::Endpoint(_) => self.conn.wake(),
+        }
+    }
+}
+
+impl Drop for End {
+    fn drop(&mut self) {
+        if !self.released {
+            self.conn.note(self.id);
+        }
+    }
+}
