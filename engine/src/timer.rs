@@ -45,36 +45,30 @@ impl Timer {
 
     /// Ready once the deadline has passed, and from then on until it is set anew.
     pub fn poll_expired(&self, cx: &mut Context<'_>) -> Poll<()> {
-        let Some(at) = self.deadline.get() else {
-            // A cleared deadline never fires; who sets it again polls again.
-            return Poll::Pending;
-        };
-        if self.core.now.get() >= at {
+        let at = self.deadline.get();
+        if at.is_some_and(|at| self.core.now.get() >= at) {
             return Poll::Ready(());
         }
         let task = TaskId::of(cx.waker());
         match self.entry.get() {
+            // A deadline that fired is filed again; otherwise this is one store.
             Some(entry) if self.task.get() == task => {
-                // The wheel forgets a deadline that fired; setting it again is one store if not.
-                self.core.io(|io| io.wheel.set(entry, Some(at)));
+                self.core.io(|io| io.wheel.set(entry, at));
             }
             Some(entry) => {
                 self.core.io(|io| {
                     io.wheel.set_target(entry, Target::Task(task));
-                    io.wheel.set(entry, Some(at));
+                    io.wheel.set(entry, at);
                 });
-                self.task.set(task);
             }
-            None => {
-                let entry = self.core.io(|io| {
-                    let entry = io.wheel.add(Target::Task(task));
-                    io.wheel.set(entry, Some(at));
-                    entry
-                });
-                self.entry.set(entry);
-                self.task.set(task);
-            }
+            // Also without a deadline yet: whoever sets one later, this task is woken.
+            None => self.entry.set(self.core.io(|io| {
+                let entry = io.wheel.add(Target::Task(task));
+                io.wheel.set(entry, at);
+                entry
+            })),
         }
+        self.task.set(task);
         Poll::Pending
     }
 }

@@ -581,6 +581,46 @@ fn a_view_that_outlives_the_shard_is_reported_and_stays_readable() {
 }
 
 #[test]
+fn a_failed_send_leaves_the_peers_last_words_readable() {
+    block_on(&config(), |shard| async move {
+        let listener = listen(&shard);
+        let (client, server) = pair(&shard, &listener).await;
+        server.push(Piece::Static(b"413 and good bye")).unwrap();
+        server.flushed().await.unwrap();
+        // Unread input makes this close an RST, after the words above.
+        client.push(Piece::Static(b"body")).unwrap();
+        client.flushed().await.unwrap();
+        drop(server);
+        let failed = loop {
+            client.push(Piece::Static(b"more body")).unwrap();
+            if let Err(error) = client.flushed().await {
+                break error;
+            }
+        };
+        assert_ne!(failed.raw_os_error(), None);
+        let words = client.recv().await;
+        // The kernel may drop them with the RST; what it kept must come before the error.
+        if let Ok(Some(words)) = words {
+            assert_eq!(&words[..], b"413 and good bye");
+        }
+        poll_fn(|cx| client.poll_hangup(cx)).await;
+    });
+}
+
+#[test]
+fn a_deadline_set_after_the_poll_wakes_the_task() {
+    block_on(&config(), |shard| async move {
+        let timer = Rc::new(shard.timer());
+        let (setter, handle) = (timer.clone(), shard.clone());
+        shard.spawn(async move {
+            handle.yield_now().await;
+            setter.set(Some(handle.now() + Duration::from_millis(5)));
+        });
+        poll_fn(|cx| timer.poll_expired(cx)).await;
+    });
+}
+
+#[test]
 fn timers_fire_in_order_and_move() {
     block_on(&config(), |shard| async move {
         let start = shard.now();

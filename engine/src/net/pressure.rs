@@ -12,6 +12,7 @@ use super::slot::{Flag, Phase};
 use crate::buf::out::SendBlock;
 use crate::io::Io;
 use crate::op::NO_OP;
+use crate::ring::Group;
 use crate::slab::Key;
 
 /// Most of one socket's queue that is copied out, in bytes.
@@ -28,8 +29,13 @@ impl Io {
         if self.starved.iter().all(VecDeque::is_empty) {
             return;
         }
-        for key in self.longest_stalled() {
-            self.relieve(key);
+        // Sockets over their own share (B3) also queue up; only a real shortage hurts others.
+        let short =
+            |group: &Group| !self.starved[group.index()].is_empty() && self.is_short(*group);
+        if Group::ALL.iter().any(short) {
+            for key in self.longest_stalled() {
+                self.relieve(key);
+            }
         }
         self.pressed = true;
         self.wheel.set(self.pressure, Some(self.now + STALLED_FOR));
@@ -68,6 +74,9 @@ impl Io {
             self.cancel(send);
             if self.sockets.get(key).is_some_and(|socket| socket.phase == Phase::Flushing) {
                 return self.begin_close(key);
+            }
+            if let Some(socket) = self.sockets.get_mut(key) {
+                socket.set(Flag::RECV_FAILED, true);
             }
             return self.fail(key, libc::ENOBUFS);
         }

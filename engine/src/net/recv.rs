@@ -44,7 +44,7 @@ impl Io {
             self.touch(key);
             return Poll::Ready(Ok(Some(buf)));
         }
-        if socket.errno != 0 {
+        if socket.is(Flag::RECV_FAILED) {
             return Poll::Ready(Err(io::Error::from_raw_os_error(socket.errno)));
         }
         if socket.is(Flag::EOF) {
@@ -63,7 +63,7 @@ impl Io {
             return;
         };
         let receiving = matches!(socket.phase, Phase::Open | Phase::Draining);
-        let over = socket.is(Flag::EOF) || socket.errno != 0 || self.leaving;
+        let over = socket.is(Flag::EOF) || socket.is(Flag::RECV_FAILED) || self.leaving;
         if socket.recv != NO_OP || socket.is(Flag::STARVED) || !receiving || over {
             return;
         }
@@ -85,7 +85,7 @@ impl Io {
         held == 0 || (!self.is_short(group) && held < (available / 8).max(1))
     }
 
-    fn is_short(&self, group: Group) -> bool {
+    pub(crate) fn is_short(&self, group: Group) -> bool {
         self.pool.available(group) * LOW_WATER < self.pool.count(group)
     }
 
@@ -266,6 +266,7 @@ impl Io {
             error if -error == libc::ECANCELED || -error == libc::EINTR => {}
             error => {
                 socket.set(Flag::HUNG_UP, true);
+                socket.set(Flag::RECV_FAILED, true);
                 self.fail(key, -error);
             }
         }

@@ -76,6 +76,8 @@ impl Flag {
     pub(crate) const COPY_OUT: Flag = Flag(1 << 15);
     /// `into_fd` waits for the last op to end.
     pub(crate) const LEAVING: Flag = Flag(1 << 16);
+    /// Receiving failed. A failed send alone does not: the peer's last words may still be there.
+    pub(crate) const RECV_FAILED: Flag = Flag(1 << 17);
 }
 
 /// The small part.
