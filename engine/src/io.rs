@@ -351,6 +351,9 @@ impl Io {
         }
         self.wake_everyone(key);
         self.touch(key);
+        if self.sockets.get(key).is_some_and(|socket| socket.phase == Phase::Draining) {
+            self.begin_close(key);
+        }
     }
 
     pub(crate) fn wake_everyone(&mut self, key: Key) {

@@ -221,6 +221,7 @@ impl Runtime {
         let (claim, due, more) = (&self.claim, &mut self.due, &mut self.more);
         let (progress, wait_max) = (&self.progress, self.wait_max);
         let turned = self.core.io(|io| {
+            io.note_turn_time();
             let at_once = runnable || !io.cqes.is_empty() || !claim.fall_asleep();
             let wait = if at_once { Wait::No } else { Wait::Until(io.wait_until(wait_max)) };
             io.turn += 1;
@@ -293,6 +294,12 @@ impl Drop for Runtime {
 }
 
 impl Io {
+    /// Work since the last enter ends here; the wait itself is not counted.
+    fn note_turn_time(&mut self) {
+        let spent = self.ring.now().saturating_duration_since(self.now);
+        self.stats.turn_us_max = self.stats.turn_us_max.max(spent.as_micros() as u64);
+    }
+
     /// The next timer; where there is none, a driven turn on the real ring ends soon all the same.
     fn wait_until(&self, wait_max: Option<Duration>) -> Option<Instant> {
         let next = self.wheel.next();

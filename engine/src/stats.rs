@@ -43,6 +43,8 @@ pub struct Stats {
     pub buffer_pressure_closes: u64,
     /// Task polls.
     pub polls: u64,
+    /// The longest time between two enters, in microseconds: what everybody else waited.
+    pub turn_us_max: u64,
 }
 
 /// One row of the connection table.

@@ -487,7 +487,6 @@ fn run(place: Place, seed: u64) -> Outcome {
                 net.alarm(Duration::from_millis(1));
             }
         }
-        eprintln!("{act:?} {steps} steps {:?}", shard.stats());
         check_bytes(&part, index);
         done.push((act, part.back.len(), part.end));
     }

@@ -290,7 +290,6 @@ fn run(seed: u64) -> Report {
     let mut clients: Vec<Client> = Vec::new();
     let mut echoes = Echoes::default();
     let wanted = 12;
-    eprintln!("forward {forward}");
     for step in 0.. {
         assert!(step < 400_000, "no end in sight at {:?}: {:?}", net.elapsed(), shard.stats());
         if clients.len() < wanted && rng.below(5) == 0 {

@@ -10,6 +10,7 @@ use std::io;
 use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
+use std::time::Duration;
 
 use super::address::{Address, RawAddress};
 use crate::sys;
@@ -84,16 +85,33 @@ impl fmt::Display for BindError {
 impl std::error::Error for BindError {}
 
 /// Binds one listening socket a shard. `backlog` is the kernel's queue of each.
+///
+/// A busy address is tried again for half a second: when a process dies, the kernel takes its ring
+/// apart a little later, and until then the accept in flight keeps the old socket listening.
 pub fn bind(
     address: &Address,
     shards: usize,
     backlog: u32,
 ) -> Result<Vec<BoundListener>, BindError> {
-    match address {
-        Address::Inet(_) => bind_inet(address, shards, backlog),
-        Address::Unix(path) => bind_unix(address, path, shards, backlog),
+    let mut tries = 0;
+    loop {
+        let bound = match address {
+            Address::Inet(_) => bind_inet(address, shards, backlog),
+            Address::Unix(path) => bind_unix(address, path, shards, backlog),
+        };
+        match bound {
+            Err(error) if error.in_use() && tries < BUSY_TRIES => {
+                tries += 1;
+                std::thread::park_timeout(BUSY_PAUSE);
+            }
+            other => return other,
+        }
     }
 }
+
+/// 25 x 20 ms.
+const BUSY_TRIES: u32 = 25;
+const BUSY_PAUSE: Duration = Duration::from_millis(20);
 
 fn failed(address: &Address, doing: &'static str) -> impl Fn(io::Error) -> BindError {
     let address = address.clone();

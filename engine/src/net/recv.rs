@@ -63,7 +63,8 @@ impl Io {
             return;
         };
         let receiving = matches!(socket.phase, Phase::Open | Phase::Draining);
-        let over = socket.is(Flag::EOF) || socket.is(Flag::RECV_FAILED) || self.leaving;
+        let ended = socket.is(Flag::EOF) || socket.is(Flag::FIN_HELD);
+        let over = ended || socket.is(Flag::RECV_FAILED) || self.leaving;
         if socket.recv != NO_OP || socket.is(Flag::STARVED) || !receiving || over {
             return;
         }
@@ -286,7 +287,26 @@ impl Io {
         if buf.is_empty() { None } else { Some(buf) }
     }
 
-    fn on_fin(&mut self, key: Key) {
+    /// The end of the stream, or what looks like it: a reset is reported once, and when a send was
+    /// told, receives only see an end. Passing that on would present a part as the whole.
+    pub(crate) fn on_fin(&mut self, key: Key) {
+        let Some(socket) = self.sockets.get_mut(key) else {
+            return;
+        };
+        let (fd, errno) = (socket.fd, socket.errno);
+        let sending = socket.active.as_ref().is_some_and(|active| active.send != NO_OP);
+        // EPIPE alone is what a send gets after a FIN that was real.
+        if errno != 0 && errno != libc::EPIPE {
+            socket.set(Flag::RECV_FAILED, true);
+            return self.fail(key, errno);
+        }
+        // No longer connected, and a send is about to say why: its word decides.
+        if sending && self.ring.peer_address(fd).is_err() {
+            if let Some(socket) = self.sockets.get_mut(key) {
+                socket.set(Flag::FIN_HELD, true);
+            }
+            return;
+        }
         let Some(socket) = self.sockets.get_mut(key) else {
             return;
         };

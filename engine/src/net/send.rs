@@ -133,7 +133,19 @@ impl Io {
     }
 
     /// A send is over: continue it, or start the next, or report the failure.
-    pub(crate) fn on_send(&mut self, key: Key, mut block: Box<SendBlock>, result: i32) {
+    pub(crate) fn on_send(&mut self, key: Key, block: Box<SendBlock>, result: i32) {
+        self.sent(key, block, result);
+        let Some(socket) = self.sockets.get_mut(key) else {
+            return;
+        };
+        let sending = socket.active.as_ref().is_some_and(|active| active.send != NO_OP);
+        if socket.is(Flag::FIN_HELD) && !sending {
+            socket.set(Flag::FIN_HELD, false);
+            self.on_fin(key);
+        }
+    }
+
+    fn sent(&mut self, key: Key, mut block: Box<SendBlock>, result: i32) {
         let sent = result.max(0) as usize;
         block.advance(sent, &mut self.trash);
         let Some(socket) = self.sockets.get_mut(key) else {

@@ -78,6 +78,8 @@ impl Flag {
     pub(crate) const LEAVING: Flag = Flag(1 << 16);
     /// Receiving failed. A failed send alone does not: the peer's last words may still be there.
     pub(crate) const RECV_FAILED: Flag = Flag(1 << 17);
+    /// An end of stream that may be a reset: the send in flight will tell.
+    pub(crate) const FIN_HELD: Flag = Flag(1 << 18);
 }
 
 /// The small part.

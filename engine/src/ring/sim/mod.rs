@@ -187,7 +187,9 @@ impl SimRing {
 
     pub(crate) fn peer_address(&mut self, fd: RawFd) -> io::Result<Address> {
         let end = self.end(fd)?;
-        let remote = self.net.world().ends[end].remote.clone();
+        let world = self.net.world();
+        // getpeername(2) no longer knows the peer of a connection that was reset.
+        let remote = world.ends[end].remote.clone().filter(|_| !world.ends[end].dead);
         remote.ok_or_else(|| errno(libc::ENOTCONN))
     }
 

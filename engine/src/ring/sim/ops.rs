@@ -349,8 +349,7 @@ impl Receive<'_> {
 }
 
 fn send(world: &mut World, end: usize, bytes: &[u8], done: &mut usize) -> Step {
-    if let Some(errno) = world.send_error(end) {
-        // What was taken already is reported, and the error is gone with it, as on Linux.
+    if let Some(errno) = world.send_error(end, *done > 0) {
         let result = if *done > 0 { *done as i32 } else { -errno };
         return Step::Final(Outcome::plain(result));
     }

@@ -337,10 +337,11 @@ impl World {
         limit.saturating_sub(sender.in_flight)
     }
 
-    /// What stops this end from sending, as an errno; a pending error is consumed.
-    pub(super) fn send_error(&mut self, end: usize) -> Option<i32> {
+    /// What stops this end from sending, as an errno. A pending error is consumed, unless `partly`:
+    /// a call that has sent something reports that, and the error waits for the next.
+    pub(super) fn send_error(&mut self, end: usize, partly: bool) -> Option<i32> {
         let socket = &mut self.ends[end];
-        if let Some(errno) = socket.error.take() {
+        if let Some(errno) = if partly { socket.error } else { socket.error.take() } {
             return Some(errno);
         }
         if socket.peer.is_none() {
