@@ -66,7 +66,10 @@ fn ops(io: &mut Io) {
 /// Every socket that waits has something under way that will wake it.
 fn not_forgotten(socket: &Socket) {
     let no_recv = socket.recv == NO_OP && !socket.is(Flag::STARVED);
-    let over = socket.is(Flag::EOF) || socket.errno != 0;
+    let sending = socket.active.as_ref().is_some_and(|active| active.send != NO_OP);
+    assert!(sending || !socket.is(Flag::FIN_HELD), "waits for no send: {}", show(socket));
+    let ended = socket.is(Flag::EOF) || socket.is(Flag::FIN_HELD);
+    let over = ended || socket.is(Flag::RECV_FAILED);
     let reading = match socket.phase {
         Phase::Open => socket.is(Flag::WANT),
         Phase::Draining => true,
