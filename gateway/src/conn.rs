@@ -105,7 +105,7 @@ impl Conn {
             eof: None,
             eof_told: false,
             shut: false,
-            bulk: site.role() == Role::Client,
+            bulk: false,
             parked: false,
             body_bytes: 0,
             writers_wait: false,
@@ -224,6 +224,18 @@ impl Conn {
         result
     }
 
+    /// Like `call` for what seldom writes: the send queue is touched only if something was written.
+    fn ask<R>(&self, act: impl FnOnce(&mut Cx<'_>) -> R) -> R {
+        let mut heads = self.state.heads.borrow_mut();
+        let mut words = self.state.words.borrow_mut();
+        let now = self.state.shard.now();
+        let result = act(&mut Cx { now, out: &mut words, heads: &mut heads });
+        if !words.is_empty() {
+            self.stream.scratch(|out| out.append(&mut words));
+        }
+        result
+    }
+
     /// One step of the pump. The caller repeats it until it says `Wait` or `Closed`.
     pub(crate) fn step(&self, cx: &mut Context<'_>) -> Step {
         self.apply_notes();
@@ -263,11 +275,7 @@ impl Conn {
             return Ok(None);
         }
         let (wire, input) = (&mut core.wire, core.rest.as_deref().unwrap_or_default());
-        let mut heads = self.state.heads.borrow_mut();
-        let now = self.state.shard.now();
-        let decoded = self
-            .stream
-            .scratch(|out| wire.decode(input, &mut Cx { now, out, heads: &mut heads }))?;
+        let decoded = self.ask(|cx| wire.decode(input, cx))?;
         core.poke = decoded.event.is_some();
         let received = decoded.event.map(|event| Received::new(event, core.rest.as_ref()));
         core.used(decoded.used);
@@ -287,7 +295,10 @@ impl Conn {
                 }
                 return Some(Step::Head(id, head, end));
             }
-            Received::Head(id, head, end) => (id, Item::Head(head, end), end),
+            Received::Head(id, head, end) => {
+                core.body_bytes = body_bytes(&head, end);
+                (id, Item::Head(head, end), end)
+            }
             Received::Data(id, chunk, end) => (id, Item::Data(chunk, end), end),
             Received::Trailers(id, head) => (id, Item::Trailers(head), true),
             Received::Reset(id, fault, unprocessed) => {
@@ -338,12 +349,10 @@ impl Conn {
         }
     }
 
-    /// Bodies of more than a few pages come single-shot into the bulk group, heads by multishot
-    /// into the small one (engine.md, "Receive").
+    /// Bodies of more than a few pages come single-shot into the bulk group, heads and small bodies
+    /// by a multishot into the small one, which stays armed from one exchange to the next. A link
+    /// keeps the mode of its last reply: the next one is probably alike.
     fn choose_mode(&self, core: &mut Core) {
-        if self.role() == Role::Client {
-            return;
-        }
         let bulk = core.body_bytes > BULK_BODY_BYTES_MIN;
         if bulk != core.bulk {
             core.bulk = bulk;
@@ -505,10 +514,13 @@ impl Conn {
 
     /// The stream's work is gone: its slot is recycled, its key may be used again.
     pub(crate) fn free(&self, id: StreamId) {
-        self.call(|wire, _| wire.release(id));
         let slot = {
             let mut core = self.core.borrow_mut();
-            core.body_bytes = 0;
+            core.wire.release(id);
+            core.poke = true;
+            if self.role() == Role::Server {
+                core.body_bytes = 0;
+            }
             core.slots.take(id)
         };
         if let Some(mut slot) = slot {

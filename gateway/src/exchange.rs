@@ -36,7 +36,7 @@ pub(crate) fn start(down: End, request: Box<Head>, end: bool) -> Pin<Box<dyn Fut
 async fn run(down: End, mut request: Box<Head>, end: bool) {
     let state = down.conn().state.clone();
     let track = Track::begin(&state, down.conn(), &request);
-    let timer = state.shard.timer();
+    let timer = state.take_timer();
     let result = {
         let inner = pin!(serve(&track, &down, &mut request, end));
         race(&track, &down, &timer, inner).await
@@ -45,12 +45,15 @@ async fn run(down: End, mut request: Box<Head>, end: bool) {
         conclude(&track, &down, &request, &failure);
     }
     track.settle();
+    state.give_timer(timer);
     state.give_head(request);
     down.conn().stream.annotate(PROTOCOL_HTTP1, STATE_IDLE, track.route());
     down.release();
 }
 
 async fn serve(track: &Track, down: &End, request: &mut Head, end: bool) -> Result<(), Failure> {
+    #[cfg(feature = "sim")]
+    assert!(request.field(b"x-ringway-panic").is_none(), "a panic that a test asked for");
     let plan = route(track, down.conn(), request)?;
     down.conn().stream.annotate(PROTOCOL_HTTP1, STATE_BUSY, plan.index());
     track.follow(&plan, request)?;

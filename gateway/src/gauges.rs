@@ -6,7 +6,7 @@ use engine::Stats;
 use observe::Gauge;
 
 /// The engine's numbers under their gauges.
-pub(crate) fn of(stats: &Stats) -> [(Gauge, u64); 18] {
+pub(crate) fn of(stats: &Stats) -> [(Gauge, u64); 19] {
     [
         (Gauge::RingEnters, stats.enters),
         (Gauge::RingSqes, stats.sqes),
@@ -26,5 +26,6 @@ pub(crate) fn of(stats: &Stats) -> [(Gauge, u64); 18] {
         (Gauge::AcceptPauses, stats.accept_pauses),
         (Gauge::BufferPressureCloses, stats.buffer_pressure_closes),
         (Gauge::Turns, stats.turns),
+        (Gauge::LoopDelayMaxUs, stats.turn_us_max),
     ]
 }

@@ -17,7 +17,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use control::{RoutePlan, Snapshot};
-use engine::{Address, Shard};
+use engine::{Address, Shard, Timer};
 use observe::{Gauge, Metric, Recorder, ShardMetrics, WordFamily};
 use protocols::{Fault, Head, WireSpec};
 use router::{Balancer, Cluster, EndpointId, Query};
@@ -38,10 +38,13 @@ pub(crate) struct State {
     shards: usize,
     /// Scratch for short texts; borrowed for one statement at a time.
     pub(crate) text: RefCell<String>,
+    /// What a wire writes where it seldom writes; empty between calls.
+    pub(crate) words: RefCell<Vec<u8>>,
     pub(crate) stop: Signal,
     pub(crate) empty: Signal,
     live: RefCell<Rc<Live>>,
     slots: RefCell<Vec<Box<Slot>>>,
+    timers: RefCell<Vec<Timer>>,
     endpoints: RefCell<BTreeMap<u64, Rc<Endpoint>>>,
     conns: RefCell<Slab<Rc<Conn>>>,
 }
@@ -64,6 +67,8 @@ impl State {
             recorder,
             shards: shards.max(1),
             text: RefCell::new(String::new()),
+            words: RefCell::new(Vec::new()),
+            timers: RefCell::new(Vec::new()),
             stop: Signal::default(),
             empty: Signal::default(),
             live: RefCell::new(Rc::new(live)),
@@ -193,6 +198,21 @@ impl State {
         let mut heads = self.heads.borrow_mut();
         if heads.len() < FREE_MAX && head.held_bytes() <= HEAD_BYTES_KEPT {
             heads.push(head);
+        }
+    }
+
+    /// A timer for one exchange. A used one is already filed in the wheel, where its next deadline
+    /// is one store.
+    pub(crate) fn take_timer(&self) -> Timer {
+        let timer = self.timers.borrow_mut().pop();
+        timer.unwrap_or_else(|| self.shard.timer())
+    }
+
+    pub(crate) fn give_timer(&self, timer: Timer) {
+        timer.set(None);
+        let mut timers = self.timers.borrow_mut();
+        if timers.len() < FREE_MAX {
+            timers.push(timer);
         }
     }
 
