@@ -532,3 +532,20 @@ const REQUEST_ID_BYTES_MAX: usize = 128;
 const UNIX_BYTES_KEPT: usize = 64;
 /// Used only before a route is known, when nothing is connected to yet.
 const FALLBACK_TIMEOUT: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The future that `make` returns, by size alone.
+    fn future_bytes<F: Future>(_make: impl FnOnce(End, Box<Head>, bool) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    #[test]
+    fn an_exchange_in_progress_is_small() {
+        let bytes = future_bytes(run);
+        eprintln!("run {bytes} track {} failure {}", size_of::<Track>(), size_of::<Failure>());
+        assert!(bytes <= 1024, "{bytes}");
+    }
+}
