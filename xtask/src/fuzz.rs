@@ -13,12 +13,13 @@ use crate::workspace::Workspace;
 /// Longest input in bytes: over the default `head_bytes_max` is not needed to reach every state.
 const INPUT_BYTES_MAX: &str = "-max_len=8192";
 
-/// `inputs` for each target; a target is one step of the tally.
-pub(crate) fn main(workspace: &Workspace, inputs: u64) -> anyhow::Result<Tally> {
+/// `inputs` for each target, under `sanitizer` (`address`, or `none`: several times faster). A target
+/// is one step of the tally.
+pub(crate) fn main(workspace: &Workspace, inputs: u64, sanitizer: &str) -> anyhow::Result<Tally> {
     let mut tally = Tally::default();
     for target in targets(workspace)? {
         let runs = format!("-runs={inputs}");
-        let args = ["fuzz", "run", &target, "--", &runs, INPUT_BYTES_MAX, "-rss_limit_mb=2048"];
+        let args = ["fuzz", "run", "--sanitizer", sanitizer, &target, "--", &runs, INPUT_BYTES_MAX];
         let succeeded = run::succeeds(run::cargo_nightly(workspace, &args))?;
         println!("fuzz {target}: {}", if succeeded { "ok" } else { "FAILED" });
         tally.add(Tally::step(succeeded));

@@ -170,7 +170,7 @@ fn planted(workspace: &Workspace) -> anyhow::Result<Outcome> {
 }
 
 fn parsers(workspace: &Workspace) -> anyhow::Result<Outcome> {
-    let tally = fuzz::main(workspace, FUZZ_INPUTS)?;
+    let tally = fuzz::main(workspace, FUZZ_INPUTS, "none")?;
     Ok(Outcome { tally, figures: format!("targets: {tally}\n") })
 }
 

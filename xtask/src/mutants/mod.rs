@@ -31,13 +31,13 @@ struct Mutant {
     why: &'static str,
 }
 
-/// Seeds of one round. From 40 on the simulator also demands that every kind of fault was met, which
-/// is no verdict on the code: a mutant must break an invariant.
+/// Seeds of one round. From 40 on the simulator also demands that every kind of fault was met,
+/// which is no verdict on the code: a mutant must break an invariant.
 const SEEDS: u64 = 39;
 /// Rounds before a mutant counts as survived.
 const ROUNDS: u64 = 4;
-/// The unchanged simulator needs a small part of this; a fault may make it wait for ever.
-const RUN_LIMIT: Duration = Duration::from_secs(900);
+/// The unchanged simulator and the builds need a part of this; a fault may make it wait for ever.
+const RUN_LIMIT: Duration = Duration::from_secs(300);
 
 /// Plants every fault, or only those named in `args`.
 pub(crate) fn main(workspace: &Workspace, args: &[String]) -> anyhow::Result<Tally> {
