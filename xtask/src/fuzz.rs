@@ -13,8 +13,8 @@ use crate::workspace::Workspace;
 /// Longest input in bytes: over the default `head_bytes_max` is not needed to reach every state.
 const INPUT_BYTES_MAX: &str = "-max_len=8192";
 
-/// `inputs` for each target, under `sanitizer` (`address`, or `none`: several times faster). A target
-/// is one step of the tally.
+/// `inputs` for each target, under `sanitizer` (`address`, or `none`: several times faster). A
+/// target is one step of the tally.
 pub(crate) fn main(workspace: &Workspace, inputs: u64, sanitizer: &str) -> anyhow::Result<Tally> {
     let mut tally = Tally::default();
     for target in targets(workspace)? {
