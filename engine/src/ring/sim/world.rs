@@ -482,14 +482,17 @@ impl World {
     /// Lets the next arrival at this node happen now, ahead of its time. False when none is under
     /// way.
     pub(super) fn hurry(&mut self, node: Node) -> bool {
-        let wanted = |event: &Event| match (event, node) {
-            (Event::Data { to, .. }, Node::End(end)) => *to == end,
+        let concerns = |event: &Event| match (event, node) {
+            (Event::Data { to, .. } | Event::Fin { to } | Event::Reset { to }, Node::End(end)) => {
+                *to == end
+            }
             (Event::Connect { to, .. }, Node::Listener(at)) => self.listeners[at].address == *to,
             _ => false,
         };
-        let found = self.events.iter().find(|(_, event)| wanted(event));
+        // Only what is next in its direction: a reset stands for bytes that were lost.
+        let found = self.events.iter().find(|(_, event)| concerns(event));
+        let found = found.filter(|(_, e)| matches!(e, Event::Data { .. } | Event::Connect { .. }));
         let Some((&key, _)) = found else { return false };
-        // The first arrival of a direction, so nothing overtakes anything.
         if let Some(event) = self.events.remove(&key) {
             self.happen(event);
         }
