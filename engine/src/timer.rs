@@ -51,10 +51,8 @@ impl Timer {
         }
         let task = TaskId::of(cx.waker());
         match self.entry.get() {
-            // A deadline that fired is filed again; otherwise this is one store.
-            Some(entry) if self.task.get() == task => {
-                self.core.io(|io| io.wheel.set(entry, at));
-            }
+            // Filed by `set` already; one that fired is in the past, so it was found above.
+            Some(_) if self.task.get() == task => {}
             Some(entry) => {
                 self.core.io(|io| {
                     io.wheel.set_target(entry, Target::Task(task));
