@@ -4,7 +4,7 @@
 
 mod support;
 
-use support::{Gateway, Origin, Setup};
+use support::{Folder, Gateway, Origin, Setup};
 
 /// A bad request's name, its bytes and the status that answers it.
 struct Case {
@@ -180,6 +180,24 @@ fn chunks_over_the_limit_are_413_and_never_whole() {
     assert!(client.is_closed());
     assert!(!origin.received().contains("\r\n0\r\n"));
     assert_eq!(gateway_log_reason(&gateway), "body_too_large");
+}
+
+#[test]
+fn a_routes_own_limit_holds_for_chunks_and_is_judged_before_the_end_is_passed_on() {
+    let origin = Origin::start(|mut accepted| accepted.drain());
+    let folder = Folder::new();
+    let config = format!(
+        "version: 1\nlisteners: [{{name: edge, address: '127.0.0.1:0'}}]\n\
+         clusters: {{c: {{endpoints: ['{}']}}}}\n\
+         routes: [{{id: r, match: {{path: /*}}, cluster: c, body_bytes_max: 10B}}]\n",
+        origin.address
+    );
+    let gateway = Setup::config(&folder.write("ringway.yaml", config)).start();
+    let mut client = gateway.client();
+    client.send("POST / HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: chunked\r\n\r\n");
+    client.send("b\r\nhello world\r\n0\r\n\r\n");
+    assert_eq!(client.reply().unwrap().status, 413);
+    assert!(!origin.received().contains("hello"), "nothing over the limit is passed on");
 }
 
 fn gateway_log_reason(gateway: &Gateway) -> String {

@@ -54,10 +54,14 @@ async fn run(down: End, mut request: Box<Head>, end: bool) {
 async fn serve(track: &Track, down: &End, request: &mut Head, end: bool) -> Result<(), Failure> {
     #[cfg(feature = "sim")]
     assert!(request.field(b"x-ringway-panic").is_none(), "a panic that a test asked for");
+    if track.state.options().request_id {
+        request_id(&track.state, request);
+    }
+    track.note_request_id(request);
     let plan = route(track, down.conn(), request)?;
     down.conn().stream.annotate(PROTOCOL_HTTP1, STATE_BUSY, plan.index());
     track.follow(&plan, request)?;
-    edit(&track.state, down.conn(), request, track);
+    edit(&track.state, down.conn(), request);
     let end = end || request.length() == Length::Empty;
     attempt::forward(track, down, &plan, request, end).await
 }
@@ -99,19 +103,14 @@ fn route(track: &Track, conn: &Conn, request: &Head) -> Result<Rc<Plan>, Failure
 }
 
 /// Route-level edits of the request head: once, whatever the number of tries.
-fn edit(state: &State, conn: &Conn, request: &mut Head, track: &Track) {
+fn edit(state: &State, conn: &Conn, request: &mut Head) {
     request.remove_hop_by_hop();
     if request.length() == Length::Tunnel {
         request.set_length(Length::Empty);
     }
-    let options = state.options();
-    if options.forwarded {
+    if state.options().forwarded {
         forwarded(state, conn, request);
     }
-    if options.request_id {
-        request_id(state, request);
-    }
-    track.note_request_id(request);
 }
 
 /// An untrusted client's own claims are replaced, not extended.
@@ -308,6 +307,8 @@ impl Track {
         *self.endpoint.borrow_mut() = Some(endpoint.clone());
         self.tries.set(self.tries.get().saturating_add(1));
         self.times.tried.set(Some(self.state.shard.now()));
+        self.times.connected.set(None);
+        self.times.sent.set(None);
         self.phase.set(None);
     }
 
@@ -463,8 +464,10 @@ impl Drop for Track {
 impl Times {
     /// The time that went to connecting, to the upstream's work and to moving the reply.
     fn elsewhere_us(&self, now: Instant) -> u64 {
-        let connect = span(self.tried.get(), self.connected.get());
-        let wait = span(self.sent.get(), self.replied.get());
+        let (connected, sent) = (self.connected.get(), self.sent.get());
+        // A phase that did not end lasted until now: the upstream never answered.
+        let connect = span(self.tried.get(), connected.or(sent).or(Some(now)));
+        let wait = span(sent, self.replied.get().or(Some(now)));
         let body = span(self.replied.get(), Some(now));
         connect.unwrap_or(0) + wait.unwrap_or(0) + body.unwrap_or(0)
     }

@@ -9,6 +9,7 @@
 //! L2 A request direction that breaks does not end the exchange: the reply may already be there
 //!    (an early answer followed by a reset). Only the reply's end or its failure does.
 
+use std::cell::Cell;
 use std::task::{Context, Poll};
 
 use engine::Buf;
@@ -45,7 +46,24 @@ enum Moved {
     Cut(Fault),
     /// The target takes no more.
     Gone,
+    /// The message is longer than it may be; what is too much was not passed on.
+    TooLarge,
     Finished,
+}
+
+/// Where a direction's payload is counted, and how much there may be.
+struct Count<'a> {
+    bytes: &'a Cell<u64>,
+    max: Option<u64>,
+}
+
+impl Count<'_> {
+    /// Counts `len` more. False when that is too much.
+    fn add(&self, len: usize) -> bool {
+        let bytes = self.bytes.get() + len as u64;
+        self.bytes.set(bytes);
+        self.max.is_none_or(|max| bytes <= max)
+    }
 }
 
 /// One exchange's two directions, after the request's head went to the upstream.
@@ -72,9 +90,10 @@ impl<'a> Relay<'a> {
 
     fn poll_request(&mut self, cx: &mut Context<'_>) -> Result<(), Failure> {
         while !matches!(self.request, Flow::Done) {
-            let taken = self.track.bytes_in.get();
-            match step(&mut self.request, self.down, self.up, &self.track.bytes_in, cx) {
-                Moved::Some => self.request_moved(taken)?,
+            let count = Count { bytes: &self.track.bytes_in, max: self.track.body_bytes_max.get() };
+            match step(&mut self.request, self.down, self.up, count, cx) {
+                Moved::Some => self.track.request_progress(),
+                Moved::TooLarge => return Err(self.failure(Cause::BodyTooLarge)),
                 Moved::Finished => self.track.request_sent(),
                 Moved::Gone => self.request = Flow::Broken,
                 Moved::Cut(fault) => return Err(self.failure(client_cause(fault))),
@@ -84,19 +103,11 @@ impl<'a> Relay<'a> {
         Ok(())
     }
 
-    fn request_moved(&self, before: u64) -> Result<(), Failure> {
-        self.track.request_progress();
-        let taken = self.track.bytes_in.get();
-        if taken > before && self.track.body_bytes_max.get().is_some_and(|max| taken > max) {
-            return Err(self.failure(Cause::BodyTooLarge));
-        }
-        Ok(())
-    }
-
     fn poll_reply(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
         loop {
-            match step(&mut self.reply, self.up, self.down, &self.track.bytes_out, cx) {
-                Moved::Some => {}
+            let count = Count { bytes: &self.track.bytes_out, max: None };
+            match step(&mut self.reply, self.up, self.down, count, cx) {
+                Moved::Some | Moved::TooLarge => {}
                 Moved::Head(head, end) => {
                     if self.reply_head(head, end)? {
                         return Poll::Ready(Ok(()));
@@ -138,13 +149,7 @@ impl<'a> Relay<'a> {
 }
 
 /// Moves one item from `from` to `to`, counting its payload.
-fn step(
-    flow: &mut Flow,
-    from: &End,
-    to: &End,
-    bytes: &std::cell::Cell<u64>,
-    cx: &mut Context<'_>,
-) -> Moved {
+fn step(flow: &mut Flow, from: &End, to: &End, count: Count<'_>, cx: &mut Context<'_>) -> Moved {
     match std::mem::replace(flow, Flow::Open) {
         Flow::Blocked(payload, end) => return deliver(flow, to, (payload, end), cx),
         Flow::Broken => {
@@ -163,8 +168,9 @@ fn step(
         Poll::Ready(Item::Reset { fault, .. }) => Moved::Cut(fault),
         Poll::Ready(Item::Trailers(head)) => finish(flow, to, Some(&head)),
         Poll::Ready(Item::Data(payload, end)) => {
-            bytes.set(bytes.get() + payload.len() as u64);
-            if !payload.is_empty() {
+            if !count.add(payload.len()) {
+                Moved::TooLarge
+            } else if !payload.is_empty() {
                 deliver(flow, to, (payload, end), cx)
             } else if end {
                 finish(flow, to, None)
