@@ -25,7 +25,9 @@ mod version;
 use std::process::ExitCode;
 
 /// glibc's allocator returns memory late and fragments under many small, long-lived pieces; the
-/// data path allocates rarely, but control and exporters do not.
+/// data path allocates rarely, but control and exporters do not. AddressSanitizer has to see the
+/// allocations itself.
+#[cfg(not(feature = "asan"))]
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

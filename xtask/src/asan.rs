@@ -20,7 +20,7 @@ const RUNS: &[&[&str]] = &[
     &["-p", "engine", "--features", "asan,sim", "--lib", "--tests"],
     &["-p", "protocols", "-p", "router", "-p", "observe", "--lib"],
     &["-p", "gateway", "--features", "engine/asan", "--lib", "--tests"],
-    &["-p", "cli", "--features", "engine/asan", "--test", "e2e*"],
+    &["-p", "cli", "--features", "asan", "--test", "e2e*"],
 ];
 
 /// Runs every line of the table.
