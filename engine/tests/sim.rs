@@ -206,9 +206,9 @@ impl Client {
         }
         let most = if self.rng.below(3) == 0 { self.rng.size(1_000) } else { usize::MAX };
         let seen = peer.read_up_to(&mut self.back, most);
-        let same =
-            self.bytes.iter().zip(&self.back).take_while(|(sent, back)| sent == back).count();
-        assert!(same == self.back.len(), "{same} of {} bytes came back right", self.back.len());
+        let from = self.back.len() - seen.bytes;
+        let expected = self.bytes.get(from..self.back.len());
+        assert!(expected == Some(&self.back[from..]), "other bytes came back, after {from}");
         if seen.eof && !seen.reset {
             // Without a free descriptor the engine accepts and closes at once, to refuse.
             let refused = self.back.is_empty() && net.fired().count(Fault::AcceptNoFiles) > 0;
@@ -293,7 +293,7 @@ fn run(seed: u64) -> Report {
     let mut echoes = Echoes::default();
     let wanted = 12;
     for step in 0.. {
-        assert!(step < 400_000, "no end in sight at {:?}: {:?}", net.elapsed(), shard.stats());
+        assert!(step < 100_000, "no end in sight at {:?}: {:?}", net.elapsed(), shard.stats());
         if clients.len() < wanted && rng.below(5) == 0 {
             clients.push(Client::new(&net, rng.next()));
         }

@@ -90,11 +90,7 @@ impl SimRing {
             self.sleep(until);
             self.settle();
         }
-        let mut room = usize::MAX;
-        if matches!(wait, Wait::Until(_)) && self.ops_due() > CAP {
-            let capped = self.net.world().roll(Fault::Cap);
-            room = if capped { CAP } else { usize::MAX };
-        }
+        let room = if matches!(wait, Wait::Until(_)) { self.batch() } else { usize::MAX };
         self.show(room);
         Ok(())
     }
@@ -136,6 +132,14 @@ impl SimRing {
         if let Some(at) = next.into_iter().flatten().min() {
             world.advance(at);
         }
+    }
+
+    /// How many completions this enter shows: with the cap on, up to 20 of those that are due.
+    fn batch(&self) -> usize {
+        let due = self.ops_due();
+        let mut world = self.net.world();
+        let most = 1 + world.rng.below(CAP as u64) as usize;
+        if due > most && world.roll(Fault::Cap) { most } else { usize::MAX }
     }
 
     fn ops_due(&self) -> usize {

@@ -1,0 +1,403 @@
+//! The whole gateway on the simulated ring, one seed after the other.
+//!
+//! Each seed starts one shard with its own sizes and faults, drives at least 200 exchanges over 20
+//! scripted clients and three clusters (one of them refuses every connect), checks the engine's
+//! and the gateway's invariants after every turn, then lets everybody leave and expects nothing
+//! to be left behind. Clients and origins check the end-to-end truths (`support/`).
+//!
+//! `RINGWAY_SEED=n` replays one seed; `RINGWAY_SEEDS=n` sets how many are run and
+//! `RINGWAY_SEED_FIRST=n` the first of them. Without these, half are fixed and half fresh.
+
+mod support;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use control::{Snapshot, Sources};
+use engine::sim::{Checked, Fault, Faults, Fired, Net, Rng, Rule};
+use engine::{Address, MailSender, Runtime, Shard, ShardConfig};
+use gateway::{Seat, ToShard};
+use observe::{Feed, Gauge, Metric, Recorder, Registry, ShardMetrics};
+
+use support::client::{Client, Tally};
+use support::origin::Origins;
+use support::plan::Plan;
+
+/// Clients of a seed, and exchanges of each.
+const CLIENTS: u64 = 20;
+const EXCHANGES: u64 = 11;
+
+const LISTEN: &str = "10.0.0.1:80";
+const ORIGINS: [&str; 3] = ["10.0.1.1:80", "10.0.1.2:80", "10.0.2.1:80"];
+
+/// The configuration: two clusters that answer and one where nobody listens.
+const CONFIG: &str = "
+version: 1
+listeners:
+  - name: edge
+    address: 10.0.0.1:80
+    protocols: [http1]
+clusters:
+  one: {endpoints: [10.0.1.1:80, 10.0.1.2:80], balance: least_loaded}
+  two: {endpoints: [10.0.2.1:80]}
+  none: {endpoints: [10.0.3.1:80]}
+routes:
+  - {id: one, match: {path: /c0/*}, cluster: one}
+  - {id: two, match: {path: /c1/*}, cluster: two}
+  - {id: none, match: {path: /c2/*}, cluster: none}
+settings:
+  request_timeout: 60s
+  first_byte_timeout: 5s
+  connect_timeout: 2s
+  head_timeout: 20s
+  idle_timeout: 10s
+  body_idle_timeout: 15s
+  write_stall_timeout: 10s
+  upstream_idle_timeout: 2s
+";
+
+/// What a seed leaves for the tables.
+#[derive(Default)]
+struct Report {
+    hash: u64,
+    fired: Fired,
+    tally: Tally,
+    served: u64,
+    turns: u64,
+    virtual_time: Duration,
+    checks: BTreeMap<&'static str, u64>,
+}
+
+/// One seed's run.
+struct Run {
+    net: Net,
+    runtime: Runtime,
+    shard: Shard,
+    mailbox: MailSender<ToShard>,
+    metrics: Arc<ShardMetrics>,
+    feed: Feed,
+    records: u64,
+    origins: Origins,
+    clients: Vec<Client>,
+    quiet: bool,
+    checks: BTreeMap<&'static str, u64>,
+    turns: u64,
+}
+
+fn snapshot() -> Arc<Snapshot> {
+    let path = format!("{}/sim-{}.yaml", env!("CARGO_TARGET_TMPDIR"), std::process::id());
+    std::fs::write(&path, CONFIG).expect("the folder for test files is writable");
+    let sources = Sources { file: Some(path.clone().into()), ..Sources::default() };
+    let snapshot = control::load(&sources).unwrap_or_else(|errors| panic!("{errors:?}"));
+    // Left behind, it would only take space.
+    let _ = std::fs::remove_file(path);
+    Arc::new(snapshot)
+}
+
+/// Small pools and queues, so that every limit is met.
+fn config(rng: &mut Rng, quiet: bool) -> ShardConfig {
+    if quiet {
+        return ShardConfig { head_bufs: 256, bulk_bufs: 64, ..ShardConfig::default() };
+    }
+    ShardConfig {
+        ring_entries: 8 << rng.below(7),
+        cq_entries: 8192,
+        head_bufs: 16 << rng.below(5),
+        bulk_bufs: 4 << rng.below(5),
+        bulk_buf_bytes: 4096 << rng.below(5),
+        out_bytes_max: 4096 << rng.below(6),
+        inbox_bytes_max: 4096 << rng.below(5),
+        poll_budget: 1 + rng.below(100) as u32,
+        poll_everything: rng.below(8) == 0,
+        ..ShardConfig::default()
+    }
+}
+
+impl Run {
+    fn new(seed: u64, snapshot: &Arc<Snapshot>) -> Run {
+        let mut rng = Rng::new(seed);
+        let quiet = seed % 8 == 0;
+        let faults = if quiet { Faults::none() } else { Faults::seeded(&mut rng) };
+        let net = Net::new(seed, faults);
+        let runtime = Runtime::simulated(&config(&mut rng, quiet), &net);
+        let shard = runtime.shard();
+        let registry = Registry::new(1, "sim", UNIX_EPOCH);
+        let metrics = registry.shard(0);
+        let (recorder, feed) = Recorder::on(metrics.clone());
+        let (mailbox, receiver) = engine::mailbox(16);
+        let listen: Address = LISTEN.parse().expect("an address");
+        let seat = Seat {
+            snapshot: snapshot.clone(),
+            shards: 1,
+            listeners: vec![net.bind(&listen)],
+            mailbox: receiver,
+            metrics: metrics.clone(),
+            recorder,
+        };
+        let served = shard.clone();
+        shard.spawn(async move {
+            gateway::serve(served, seat).await;
+        });
+        let addresses = ORIGINS.map(|text| text.parse().expect("an address"));
+        let origins = Origins::new(&net, seed, &addresses);
+        let clients = clients(&net, &listen, &mut rng, quiet);
+        Run {
+            net,
+            runtime,
+            shard,
+            mailbox,
+            metrics,
+            feed,
+            records: 0,
+            origins,
+            clients,
+            quiet,
+            checks: BTreeMap::new(),
+            turns: 0,
+        }
+    }
+
+    fn step(&mut self) {
+        self.turns += 1;
+        self.runtime.turn();
+        self.check();
+        self.origins.step();
+        self.clients.iter_mut().for_each(Client::step);
+        if !self.net.pending() {
+            self.net.alarm(Duration::from_millis(100));
+        }
+    }
+
+    fn checked(&mut self, what: &'static str, times: u64) {
+        *self.checks.entry(what).or_default() += times;
+    }
+
+    /// The invariants that hold after every turn.
+    fn check(&mut self) {
+        for (what, times) in self.runtime.audit() {
+            self.checked(what, times);
+        }
+        while let Some(record) = self.feed.pop() {
+            self.records += 1;
+            self.feed.give_back(record);
+        }
+        let stats = self.shard.stats();
+        assert_eq!(stats.panics, 0, "a task panicked");
+        assert_eq!(stats.stale_cqes, 0, "a completion without an op");
+        self.checked("no panic, no stale completion", 1);
+        let started = self.metrics.count(Metric::RequestsStarted);
+        let settled: u64 = (0..600).map(|status| self.metrics.status_count(status)).sum();
+        let active = self.metrics.level(Gauge::RequestsActive);
+        assert_eq!(started, settled + active, "an exchange settled twice or not at all");
+        self.checked("settled exactly once", 1);
+    }
+
+    /// Until every client is done.
+    fn exchanges(&mut self) {
+        while !self.clients.iter().all(Client::done) {
+            assert!(self.turns < 4_000_000, "no end in sight: {:?}", self.shard.stats());
+            self.step();
+        }
+    }
+
+    /// Everybody leaves; what is left must go away by the gateway's own deadlines.
+    fn leave(&mut self) {
+        self.clients.clear();
+        self.origins.leave();
+        let end = self.net.elapsed() + Duration::from_secs(200);
+        while self.shard.connection_count() > 0 {
+            assert!(self.net.elapsed() < end, "left behind: {:?}", self.shard.connections());
+            self.net.alarm(Duration::from_millis(100));
+            self.step();
+        }
+        assert_eq!(self.metrics.level(Gauge::RequestsActive), 0);
+        self.checked("nothing left after everybody left", 1);
+        let stop = if self.quiet { ToShard::Drain { deadline: None } } else { ToShard::Stop };
+        assert!(self.mailbox.try_send(stop).is_ok(), "the mailbox is full");
+        while self.shard.stats().tasks > 0 {
+            assert!(self.net.elapsed() < end, "tasks left: {:?}", self.shard.stats());
+            self.net.alarm(Duration::from_millis(100));
+            self.step();
+        }
+    }
+
+    fn finish(mut self) -> Report {
+        let started = self.metrics.count(Metric::RequestsStarted);
+        let dropped = self.metrics.count(Metric::LogDropped);
+        assert_eq!(started, self.records + dropped, "requests and their records");
+        self.checked("one record a request", 1);
+        let report = Report {
+            hash: self.net.trace_hash(),
+            fired: self.net.fired(),
+            tally: self.clients.iter().fold(Tally::default(), |mut sum, client| {
+                sum.merge(&client.tally);
+                sum
+            }),
+            served: self.origins.served,
+            turns: self.turns,
+            virtual_time: self.net.elapsed(),
+            checks: std::mem::take(&mut self.checks),
+        };
+        let Run { net, runtime, shard, .. } = self;
+        drop(shard);
+        let exit = runtime.shutdown();
+        assert_eq!((exit.leaked_ops, exit.leaked_regions), (0, 0), "something was leaked");
+        assert_eq!(net.descriptors(), 0, "descriptors are left open");
+        report
+    }
+}
+
+fn clients(net: &Net, listen: &Address, rng: &mut Rng, quiet: bool) -> Vec<Client> {
+    let mut id = 0;
+    let mut client = |_| {
+        let plans = (0..EXCHANGES).map(|_| {
+            id += 1;
+            Plan::draw(id, rng)
+        });
+        let plans: Vec<Plan> = plans.collect();
+        Client::new(net, listen, rng.next(), plans, quiet)
+    };
+    (0..CLIENTS).map(&mut client).collect()
+}
+
+fn run(seed: u64, snapshot: &Arc<Snapshot>) -> Report {
+    let mut run = Run::new(seed, snapshot);
+    run.exchanges();
+    let tally = run.clients.iter().fold(Tally::default(), |mut sum, client| {
+        sum.merge(&client.tally);
+        sum
+    });
+    run.leave();
+    let report = Report { tally, ..run.finish() };
+    assert!(report.tally.sent >= 200, "only {} exchanges", report.tally.sent);
+    report
+}
+
+/// Sums over seeds.
+#[derive(Default)]
+struct Totals {
+    seeds: u64,
+    fired: Fired,
+    tally: Tally,
+    served: u64,
+    turns: u64,
+    virtual_time: Duration,
+    checks: BTreeMap<&'static str, u64>,
+}
+
+impl Totals {
+    fn add(&mut self, report: &Report) {
+        self.seeds += 1;
+        self.fired.merge(&report.fired);
+        self.tally.merge(&report.tally);
+        self.served += report.served;
+        self.turns += report.turns;
+        self.virtual_time += report.virtual_time;
+        for (what, times) in &report.checks {
+            *self.checks.entry(what).or_default() += times;
+        }
+    }
+
+    fn print(&self, rules: &Checked) {
+        let tally = &self.tally;
+        println!("{} seeds, {} turns, {:?} virtual", self.seeds, self.turns, self.virtual_time);
+        println!(
+            "{} exchanges over {} connections: {} whole replies, {} error replies \
+             (502 {}, 503 {}, 504 {}, 408 {}, other {}), {} broken off, {} given up; {} served",
+            tally.sent,
+            tally.connections,
+            tally.good,
+            tally.errors,
+            tally.statuses[0],
+            tally.statuses[1],
+            tally.statuses[2],
+            tally.statuses[3],
+            tally.statuses[4],
+            tally.broken,
+            tally.gave_up,
+            self.served
+        );
+        println!("faults fired:\n{}", self.fired);
+        println!("invariants checked:");
+        for (what, times) in &self.checks {
+            println!("  {what:<40} {times:>12}");
+        }
+        println!("ring rules checked:");
+        for rule in Rule::ALL {
+            println!("  {:<24} {:>12}", format!("{rule:?}"), rules[rule as usize]);
+        }
+    }
+
+    /// Every fault kind and every check must have been met; a few seeds cannot promise that.
+    fn demand_all(&self, rules: &Checked) {
+        assert_eq!(self.fired.missing(), Vec::<Fault>::new(), "faults that never fired");
+        let idle: Vec<Rule> =
+            Rule::ALL.into_iter().filter(|rule| rules[*rule as usize] == 0).collect();
+        assert_eq!(idle, Vec::<Rule>::new(), "ring rules that were never checked");
+        assert!(self.checks.values().all(|times| *times > 0), "checks that never ran");
+        assert!(self.tally.statuses[..3].iter().all(|count| *count > 0), "502, 503 and 504");
+    }
+}
+
+fn number(name: &str) -> Option<u64> {
+    let text = std::env::var(name).ok()?;
+    Some(text.parse().unwrap_or_else(|_| panic!("{name}={text} is not a number")))
+}
+
+/// Seeds of a run in CI, where nothing else is said.
+const SEEDS: u64 = 60;
+/// So many seeds meet every kind of fault.
+const SEEDS_FOR_ALL: u64 = 40;
+
+fn seeds() -> Vec<u64> {
+    if let Some(seed) = number("RINGWAY_SEED") {
+        return vec![seed];
+    }
+    let count = number("RINGWAY_SEEDS").unwrap_or(SEEDS);
+    if let Some(first) = number("RINGWAY_SEED_FIRST") {
+        return (first..first + count).collect();
+    }
+    let fixed = 0..count.div_ceil(2);
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let fresh = 1_000_000 + now.as_secs() % 1_000_000_000 * 1_000;
+    println!("fresh seeds start at {fresh}");
+    fixed.chain(fresh..fresh + count / 2).collect()
+}
+
+/// Says which seed it was when a run panics.
+struct Named(u64);
+
+impl Drop for Named {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("FAILED: replay with RINGWAY_SEED={}", self.0);
+        }
+    }
+}
+
+#[test]
+fn seeds_break_no_invariant() {
+    let snapshot = snapshot();
+    let mut totals = Totals::default();
+    for seed in seeds() {
+        let named = Named(seed);
+        totals.add(&run(seed, &snapshot));
+        drop(named);
+    }
+    let rules = engine::sim::checked();
+    totals.print(&rules);
+    if totals.seeds >= SEEDS_FOR_ALL {
+        totals.demand_all(&rules);
+    }
+}
+
+#[test]
+fn a_seed_replays_bit_for_bit() {
+    let snapshot = snapshot();
+    for seed in [5, 14] {
+        let (first, second) = (run(seed, &snapshot), run(seed, &snapshot));
+        assert_eq!(first.hash, second.hash, "seed {seed}");
+        assert_eq!(first.turns, second.turns, "seed {seed}");
+    }
+}

@@ -1,0 +1,336 @@
+//! Scripted clients: each drives its exchanges over one connection after the other and checks
+//! every reply against its plan.
+//!
+//! The truths they hold the gateway to: replies come in the order of the requests; a reply that
+//! carries an origin's id carries the right one, the right upload hash and the right body; a reply
+//! that is presented as complete is complete; an error reply is one that the gateway may give.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use engine::Address;
+use engine::sim::{Net, Peer, Rng};
+
+use super::http::{Message, Reader, Side};
+use super::plan::{Conduct, Plan, Upload};
+
+/// How a client uses its connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Habit {
+    /// One exchange after the other.
+    KeepAlive,
+    /// Up to four requests ahead of their replies.
+    Pipelined,
+    /// `connection: close` with each request.
+    Close,
+    /// HTTP/1.0 without keep-alive.
+    Old,
+    /// Reads a little at a time through a small window.
+    Slow,
+    /// Writes a few bytes at a time.
+    Dripping,
+    /// Leaves in the middle now and then.
+    Leaver,
+}
+
+const HABITS: [Habit; 7] = [
+    Habit::KeepAlive,
+    Habit::Pipelined,
+    Habit::Close,
+    Habit::Old,
+    Habit::Slow,
+    Habit::Dripping,
+    Habit::Leaver,
+];
+
+/// What came of the exchanges of a run.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Tally {
+    /// Requests begun.
+    pub sent: u64,
+    /// Whole replies of the origin.
+    pub good: u64,
+    /// Replies made by the gateway.
+    pub errors: u64,
+    /// Exchanges that ended without a whole reply.
+    pub broken: u64,
+    /// Connections opened.
+    pub connections: u64,
+    /// Clients that gave up waiting.
+    pub gave_up: u64,
+    /// Replies by the gateway: 502, 503, 504, 408, 4xx else.
+    pub statuses: [u64; 5],
+}
+
+impl Tally {
+    /// Adds another run's.
+    pub fn merge(&mut self, other: &Tally) {
+        self.sent += other.sent;
+        self.good += other.good;
+        self.errors += other.errors;
+        self.broken += other.broken;
+        self.connections += other.connections;
+        self.gave_up += other.gave_up;
+        for (mine, theirs) in self.statuses.iter_mut().zip(other.statuses) {
+            *mine += theirs;
+        }
+    }
+}
+
+/// A client.
+pub struct Client {
+    net: Net,
+    rng: Rng,
+    habit: Habit,
+    address: Address,
+    /// Exchanges not begun.
+    plans: VecDeque<Plan>,
+    /// Nothing is allowed to fail but what a plan itself breaks.
+    quiet: bool,
+    conn: Option<Conn>,
+    /// Not before this time.
+    wait_until: Duration,
+    /// The tally of this client.
+    pub tally: Tally,
+}
+
+struct Conn {
+    peer: Peer,
+    reader: Reader,
+    output: VecDeque<u8>,
+    awaited: VecDeque<Plan>,
+    /// The request with `connection: close` was begun, or the gateway said so.
+    last: bool,
+    progress: Duration,
+    leave_after: Option<u64>,
+    steps: u64,
+}
+
+/// Longer than every deadline of the gateway under test.
+const PATIENCE: Duration = Duration::from_secs(300);
+
+impl Client {
+    /// A client with its exchanges.
+    pub fn new(net: &Net, address: &Address, seed: u64, plans: Vec<Plan>, quiet: bool) -> Client {
+        let mut rng = Rng::new(seed);
+        let habit = HABITS[rng.below(HABITS.len() as u64) as usize];
+        let wait_until = Duration::from_micros(rng.below(20_000));
+        Client {
+            net: net.clone(),
+            rng,
+            habit,
+            address: address.clone(),
+            plans: plans.into(),
+            quiet,
+            conn: None,
+            wait_until,
+            tally: Tally::default(),
+        }
+    }
+
+    /// True when every exchange has ended and the connection is gone.
+    pub fn done(&self) -> bool {
+        self.plans.is_empty() && self.conn.is_none()
+    }
+
+    /// Gets on.
+    pub fn step(&mut self) {
+        let now = self.net.elapsed();
+        if now < self.wait_until {
+            self.net.alarm(self.wait_until - now);
+            return;
+        }
+        if self.conn.is_none() && !self.plans.is_empty() {
+            self.open(now);
+        }
+        let Some(mut conn) = self.conn.take() else { return };
+        if self.exchange(&mut conn, now) {
+            self.conn = Some(conn);
+        } else {
+            self.tally.broken += conn.awaited.len() as u64;
+            self.leave(conn);
+        }
+    }
+
+    fn open(&mut self, now: Duration) {
+        let peer = self.net.connect(&self.address);
+        if self.habit == Habit::Slow {
+            peer.set_window(self.rng.size(4_096));
+        }
+        let leaves = self.habit == Habit::Leaver && self.rng.below(2) == 0;
+        self.tally.connections += 1;
+        self.conn = Some(Conn {
+            peer,
+            reader: Reader::default(),
+            output: VecDeque::new(),
+            awaited: VecDeque::new(),
+            last: false,
+            progress: now,
+            leave_after: leaves.then(|| self.rng.below(200)),
+            steps: 0,
+        });
+    }
+
+    /// One round on a connection; false when it is over.
+    fn exchange(&mut self, conn: &mut Conn, now: Duration) -> bool {
+        match conn.peer.connected() {
+            None => return !self.impatient(conn, now),
+            Some(false) => {
+                assert!(!self.quiet, "the gateway refused a connection");
+                return false;
+            }
+            Some(true) => {}
+        }
+        conn.steps += 1;
+        if conn.leave_after.is_some_and(|steps| conn.steps > steps) {
+            return false;
+        }
+        self.begin(conn);
+        self.write(conn, now);
+        let open = self.read(conn, now);
+        open && !self.finished(conn) && !self.impatient(conn, now)
+    }
+
+    /// Begins requests as the habit allows.
+    fn begin(&mut self, conn: &mut Conn) {
+        let ahead = if self.habit == Habit::Pipelined { 4 } else { 1 };
+        while conn.awaited.len() < ahead && !conn.last && conn.output.is_empty() {
+            let Some(plan) = self.plans.pop_front() else { return };
+            let old = self.habit == Habit::Old;
+            let close = self.habit == Habit::Close;
+            // HTTP/1.0 knows no chunks.
+            let upload = match plan.upload {
+                Upload::Chunked if old => Upload::Exact,
+                upload => upload,
+            };
+            let plan = Plan { upload, ..plan };
+            let chunk = self.rng.size(5_000);
+            conn.output.extend(plan.request(u8::from(!old), close, chunk));
+            conn.last |= old || close;
+            conn.awaited.push_back(plan);
+            self.tally.sent += 1;
+        }
+    }
+
+    fn write(&mut self, conn: &mut Conn, now: Duration) {
+        if conn.output.is_empty() {
+            return;
+        }
+        let length = conn.output.len();
+        let most =
+            if self.habit == Habit::Dripping { self.rng.size(64.min(length)) } else { length };
+        let bytes: Vec<u8> = conn.output.range(..most).copied().collect();
+        let sent = conn.peer.write(&bytes);
+        conn.output.drain(..sent);
+        if sent > 0 {
+            conn.progress = now;
+        }
+        if self.habit == Habit::Dripping && !conn.output.is_empty() {
+            let pause = Duration::from_micros(1 + self.rng.below(2_000));
+            self.wait_until = now + pause;
+        }
+    }
+
+    /// Reads and checks; false when the connection is over.
+    fn read(&mut self, conn: &mut Conn, now: Duration) -> bool {
+        let most = if self.habit == Habit::Slow { self.rng.size(3_000) } else { usize::MAX };
+        if self.habit == Habit::Slow && conn.peer.unread() > most {
+            self.wait_until = now + Duration::from_micros(self.rng.below(3_000));
+        }
+        let seen = conn.peer.read_up_to(conn.reader.input(), most);
+        if seen.bytes > 0 {
+            conn.progress = now;
+        }
+        while self.reply(conn, seen.eof && !seen.reset) {}
+        if !(seen.eof || seen.reset) {
+            return true;
+        }
+        self.check_end(conn, seen.reset);
+        false
+    }
+
+    /// Takes one reply if it is whole.
+    fn reply(&mut self, conn: &mut Conn, eof: bool) -> bool {
+        let side = match conn.awaited.front() {
+            Some(plan) if plan.upload == Upload::Head => Side::ReplyToHead,
+            _ => Side::Replies,
+        };
+        let next = conn.reader.next(side, eof);
+        let next = next.unwrap_or_else(|error| panic!("client got a bad reply: {error}"));
+        let Some(reply) = next else { return false };
+        if reply.status() < 200 {
+            return true;
+        }
+        let says_close = reply.field("connection").is_some_and(|value| value == "close");
+        conn.last |= says_close;
+        match conn.awaited.pop_front() {
+            Some(plan) => self.check(&plan, &reply),
+            // A word about a request that never came.
+            None => assert_eq!(reply.status(), 408, "a reply to nothing: {}", reply.start),
+        }
+        true
+    }
+
+    fn check(&mut self, plan: &Plan, reply: &Message) {
+        self.net.note(plan.id << 16 | u64::from(reply.status()));
+        let Some(echo) = reply.field("x-echo-id") else {
+            self.check_error(plan, reply);
+            return;
+        };
+        assert_eq!(echo, plan.id.to_string(), "the reply to another request: {}", reply.start);
+        if let Some(hash) = reply.field("x-upload-hash") {
+            assert_eq!(hash, format!("{:x}", plan.upload_hash()), "upload of {}", plan.id);
+        }
+        let bodiless = plan.upload == Upload::Head
+            || matches!(plan.conduct, Conduct::NoContent | Conduct::NotModified);
+        let expected = if bodiless { Vec::new() } else { plan.reply_body() };
+        assert_eq!(reply.body.len(), expected.len(), "a part passed off as whole: {plan:?}");
+        assert!(reply.body == expected, "another body than the origin's: {plan:?}");
+        self.tally.good += 1;
+    }
+
+    /// The gateway's own reply: only where something may have gone wrong.
+    fn check_error(&mut self, plan: &Plan, reply: &Message) {
+        self.tally.errors += 1;
+        let row = [502, 503, 504, 408].iter().position(|status| *status == reply.status());
+        self.tally.statuses[row.unwrap_or(4)] += 1;
+        assert!(row.is_some(), "{} for {plan:?}", reply.start);
+        let excused = !self.quiet || !plan.conduct.is_good() || plan.cluster == 2;
+        // A stale connection may fail a request that must not be sent twice.
+        let stale = plan.upload != Upload::Get && plan.upload != Upload::Head;
+        assert!(excused || stale, "{} for {plan:?} though nothing was wrong", reply.start);
+    }
+
+    /// The connection ended: was it allowed to?
+    fn check_end(&mut self, conn: &Conn, reset: bool) {
+        let whole = conn.awaited.is_empty();
+        let broken_plan = conn.awaited.iter().any(|plan| !plan.conduct.is_good());
+        let excused = !self.quiet || whole || broken_plan || conn.last;
+        assert!(excused, "closed (reset {reset}) with {:?} unanswered", conn.awaited.front());
+    }
+
+    fn finished(&mut self, conn: &Conn) -> bool {
+        let quiet = conn.awaited.is_empty() && conn.output.is_empty();
+        // A client that was told of the close waits for it; others leave when they are done.
+        quiet && !conn.last && self.plans.is_empty()
+    }
+
+    fn impatient(&mut self, conn: &Conn, now: Duration) -> bool {
+        let given_up = now - conn.progress > PATIENCE;
+        if given_up {
+            assert!(!self.quiet, "no progress for {PATIENCE:?}: {:?}", conn.awaited.front());
+            self.tally.gave_up += 1;
+        }
+        given_up
+    }
+
+    fn leave(&mut self, conn: Conn) {
+        if self.rng.below(3) == 0 {
+            conn.peer.reset();
+        } else {
+            conn.peer.close();
+        }
+        let pause = Duration::from_micros(self.rng.below(5_000));
+        self.wait_until = self.net.elapsed() + pause;
+    }
+}

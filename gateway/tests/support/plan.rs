@@ -1,0 +1,184 @@
+//! What one exchange is to be: chosen by the client from its seed, told to the origin in the
+//! target, so that the origin needs no memory and both ends know what the other expects.
+
+use engine::sim::Rng;
+
+/// How the client frames its request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Upload {
+    /// GET.
+    Get,
+    /// HEAD.
+    Head,
+    /// POST with content-length.
+    Exact,
+    /// POST with chunks.
+    Chunked,
+}
+
+/// What the origin does with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Conduct {
+    /// 200 with content-length.
+    Exact,
+    /// 200 in chunks.
+    Chunked,
+    /// 200 until the connection closes.
+    UntilClose,
+    /// 204.
+    NoContent,
+    /// 304.
+    NotModified,
+    /// 103, then 200 with content-length.
+    Interim,
+    /// 200 with content-length and `connection: close`.
+    Close,
+    /// A good reply, then the connection is closed without a word.
+    Stale,
+    /// A good reply after a while.
+    Slow,
+    /// A good reply before the request's body was read.
+    Early,
+    /// FIN in the middle of the reply's body.
+    DieFin,
+    /// RST in the middle of the reply's body.
+    DieReset,
+    /// A close without any reply.
+    DieMute,
+    /// Nothing, for ever.
+    Silent,
+}
+
+impl Conduct {
+    const ALL: [(Conduct, char, u64); 14] = [
+        (Conduct::Exact, 'e', 40),
+        (Conduct::Chunked, 'c', 25),
+        (Conduct::UntilClose, 'u', 4),
+        (Conduct::NoContent, 'n', 3),
+        (Conduct::NotModified, 'm', 3),
+        (Conduct::Interim, 'i', 3),
+        (Conduct::Close, 'k', 4),
+        (Conduct::Stale, 's', 5),
+        (Conduct::Slow, 'w', 4),
+        (Conduct::Early, 'y', 3),
+        (Conduct::DieFin, 'f', 2),
+        (Conduct::DieReset, 'r', 2),
+        (Conduct::DieMute, 'd', 2),
+        (Conduct::Silent, 'l', 1),
+    ];
+
+    /// True when the client may expect the origin's reply, whole.
+    pub fn is_good(self) -> bool {
+        use Conduct::{DieFin, DieMute, DieReset, Silent};
+        !matches!(self, DieFin | DieReset | DieMute | Silent)
+    }
+}
+
+/// One exchange.
+#[derive(Clone, Copy, Debug)]
+pub struct Plan {
+    /// Unique in the run.
+    pub id: u64,
+    /// Request framing.
+    pub upload: Upload,
+    /// Bytes of the request's body.
+    pub upload_bytes: usize,
+    /// The origin's conduct.
+    pub conduct: Conduct,
+    /// Bytes of the reply's body.
+    pub reply_bytes: usize,
+    /// The cluster that serves it: 0 to 2, of which 2 refuses every connect.
+    pub cluster: u8,
+}
+
+impl Plan {
+    /// Draws an exchange.
+    pub fn draw(id: u64, rng: &mut Rng) -> Plan {
+        let upload = match rng.below(10) {
+            0..=4 => Upload::Get,
+            5 => Upload::Head,
+            6..=7 => Upload::Exact,
+            _ => Upload::Chunked,
+        };
+        let upload_bytes = match upload {
+            Upload::Get | Upload::Head => 0,
+            Upload::Exact | Upload::Chunked => bytes(rng, 150_000, 3_000),
+        };
+        let reply_bytes = bytes(rng, 300_000, 4_000);
+        let cluster = [0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1, 1, 2][rng.below(16) as usize];
+        Plan { id, upload, upload_bytes, conduct: draw_conduct(rng), reply_bytes, cluster }
+    }
+
+    /// The plan that a target tells, without the request's side of it.
+    pub fn from_target(target: &str) -> Option<Plan> {
+        let mut parts = target.strip_prefix('/')?.split(['/', '?']);
+        let cluster = parts.next()?.strip_prefix('c')?.parse().ok()?;
+        let id = parts.next()?.parse().ok()?;
+        let mut words = parts.next()?.split('&');
+        let reply_bytes = words.next()?.parse().ok()?;
+        let letter = words.next()?.chars().next()?;
+        let conduct = Conduct::ALL.iter().find(|row| row.1 == letter)?.0;
+        Some(Plan { id, upload: Upload::Get, upload_bytes: 0, conduct, reply_bytes, cluster })
+    }
+
+    fn target(&self) -> String {
+        let letter = Conduct::ALL.iter().find(|row| row.0 == self.conduct).map_or('e', |row| row.1);
+        format!("/c{}/{}?{}&{}", self.cluster, self.id, self.reply_bytes, letter)
+    }
+
+    /// The request's bytes. `version` is 0 or 1; `close` asks for the connection's end.
+    pub fn request(&self, version: u8, close: bool, chunk: usize) -> Vec<u8> {
+        let method = match self.upload {
+            Upload::Get => "GET",
+            Upload::Head => "HEAD",
+            Upload::Exact | Upload::Chunked => "POST",
+        };
+        let mut head = format!("{method} {} HTTP/1.{version}\r\nhost: sim.test\r\n", self.target());
+        if close {
+            head.push_str("connection: close\r\n");
+        }
+        let body = super::http::pattern(self.id ^ UPLOAD, self.upload_bytes);
+        match self.upload {
+            Upload::Get | Upload::Head => head.push_str("\r\n"),
+            Upload::Exact => head.push_str(&format!("content-length: {}\r\n\r\n", body.len())),
+            Upload::Chunked => head.push_str("transfer-encoding: chunked\r\n\r\n"),
+        }
+        let mut bytes = head.into_bytes();
+        match self.upload {
+            Upload::Chunked => bytes.extend(super::http::chunked(&body, chunk)),
+            _ => bytes.extend(body),
+        }
+        bytes
+    }
+
+    /// Hash of the request's body.
+    pub fn upload_hash(&self) -> u64 {
+        super::http::hash(&super::http::pattern(self.id ^ UPLOAD, self.upload_bytes))
+    }
+
+    /// The reply's body.
+    pub fn reply_body(&self) -> Vec<u8> {
+        super::http::pattern(self.id, self.reply_bytes)
+    }
+}
+
+/// A size, now and then a large one.
+fn bytes(rng: &mut Rng, large: usize, usual: usize) -> usize {
+    let most = if rng.below(8) == 0 { large } else { usual };
+    rng.size(most)
+}
+
+/// Sets a request's pattern apart from its reply's.
+const UPLOAD: u64 = 0x5555_0000_0000_5555;
+
+fn draw_conduct(rng: &mut Rng) -> Conduct {
+    let total: u64 = Conduct::ALL.iter().map(|row| row.2).sum();
+    let mut ticket = rng.below(total);
+    for (conduct, _, weight) in Conduct::ALL {
+        if ticket < weight {
+            return conduct;
+        }
+        ticket -= weight;
+    }
+    Conduct::Exact
+}
