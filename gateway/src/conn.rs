@@ -17,9 +17,10 @@ use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use engine::{Buf, Stream, Timer};
+use observe::{Gauge, WordFamily};
 use protocols::{
     AnyWire, Cx, Error, Fault, Head, Length, Mux, ReadSide, Role, StreamId, Wire, WriteSide,
 };
@@ -62,8 +63,6 @@ pub(crate) struct Conn {
     notes: Cell<Option<Box<Vec<StreamId>>>>,
     pump: Cell<Option<Waker>>,
     pub(crate) timer: Timer,
-    /// Requests started on this connection; 0 marks an upstream link as fresh.
-    pub(crate) exchanges: Cell<u32>,
     pub(crate) closed: Cell<bool>,
 }
 
@@ -97,6 +96,8 @@ pub(crate) enum Step {
 impl Conn {
     pub(crate) fn new(state: &Rc<State>, stream: Stream, wire: AnyWire, site: Site) -> Rc<Conn> {
         let timer = state.shard.timer();
+        // A connected stream starts in bulk mode: nothing is known of what it will bring.
+        let bulk = site.role() == Role::Client;
         let core = Core {
             wire,
             slots: Slots::default(),
@@ -105,9 +106,9 @@ impl Conn {
             eof: None,
             eof_told: false,
             shut: false,
-            bulk: false,
+            bulk,
             parked: false,
-            body_bytes: 0,
+            body_bytes: if bulk { u64::MAX } else { 0 },
             writers_wait: false,
             fault: None,
         };
@@ -120,7 +121,6 @@ impl Conn {
             notes: Cell::new(None),
             pump: Cell::new(None),
             timer,
-            exchanges: Cell::new(0),
             closed: Cell::new(false),
         })
     }
@@ -141,13 +141,11 @@ impl Conn {
         let id = core.wire.open()?;
         core.slots.seat(id, self.state.take_slot());
         drop(core);
-        self.exchanges.set(self.exchanges.get().saturating_add(1));
         Some(End::new(self.clone(), id))
     }
 
     /// The handle of a stream that the peer opened.
     pub(crate) fn end(self: &Rc<Conn>, id: StreamId) -> End {
-        self.exchanges.set(self.exchanges.get().saturating_add(1));
         End::new(self.clone(), id)
     }
 
@@ -288,6 +286,9 @@ impl Conn {
         let core = &mut *guard;
         let (id, item, end) = match received {
             Received::Head(id, head, end) if self.role() == Role::Server => {
+                if core.slots.iter().next().is_none() {
+                    self.state.metrics.enter(Gauge::ConnectionsActive);
+                }
                 core.slots.seat(id, self.state.take_slot());
                 core.body_bytes = body_bytes(&head, end);
                 if let Some(slot) = core.slots.get(id) {
@@ -450,24 +451,55 @@ impl Conn {
         self.for_each_slot(|slot| slot.writer.take());
     }
 
-    /// Acts on the wire's deadline. True when it fired.
-    fn expire(&self, cx: &mut Context<'_>) -> bool {
-        let deadline = {
-            let core = self.core.borrow();
-            // While the reader holds the pump up, the peer is not to blame for silence.
-            if core.may_decode() { core.wire.deadline() } else { None }
-        };
-        if deadline != self.timer.deadline() {
-            self.timer.set(deadline);
+    /// Sees that the pump is woken by then. A timer that is set earlier is left alone: it costs
+    /// one wake-up now and then, where moving it would cost a store a request.
+    pub(crate) fn arm(&self, at: Option<Instant>) {
+        let earlier = |at: &Instant| self.timer.deadline().is_none_or(|set| *at < set);
+        if at.as_ref().is_some_and(earlier) {
+            self.timer.set(at);
         }
-        // Polled even without a deadline: `release` may set one, and the wake-up is ours.
-        if self.timer.poll_expired(cx).is_pending() || deadline.is_none() {
+    }
+
+    pub(crate) fn wire_deadline(&self) -> Option<Instant> {
+        let core = self.core.borrow();
+        // While the reader holds the pump up, the peer is not to blame for silence.
+        if core.may_decode() { core.wire.deadline() } else { None }
+    }
+
+    /// Acts on deadlines. True when the timer fired.
+    fn expire(&self, cx: &mut Context<'_>) -> bool {
+        self.arm(self.wire_deadline());
+        if self.timer.poll_expired(cx).is_pending() {
             return false;
         }
         self.timer.set(None);
-        if let Err(error) = self.call(|wire, cx| wire.tick(cx)) {
+        if self.cut_if_stalled() {
+            return true;
+        }
+        if self.wire_deadline().is_some()
+            && let Err(error) = self.call(|wire, cx| wire.tick(cx))
+        {
             self.fail(error);
         }
+        true
+    }
+
+    /// Ends a connection whose client takes nothing of its last reply any more. While an exchange
+    /// runs, that is the exchange's to notice.
+    fn cut_if_stalled(&self) -> bool {
+        if self.role() == Role::Client || !self.is_idle() || self.stream.queued() == 0 {
+            return false;
+        }
+        let now = self.state.shard.now();
+        let limit = self.state.options().write_stall_timeout;
+        let until = self.stream.send_stalled_since().map_or(now + limit, |since| since + limit);
+        if now < until {
+            self.arm(Some(until));
+            return false;
+        }
+        self.state.metrics.word(WordFamily::ConnectionCloses, "write_stalled");
+        self.closed.set(true);
+        self.stream.reset();
         true
     }
 
@@ -526,6 +558,12 @@ impl Conn {
         if let Some(mut slot) = slot {
             slot.recycle();
             self.state.give_slot(slot);
+        }
+        if self.role() == Role::Server {
+            self.arm(Some(self.state.shard.now() + self.state.options().write_stall_timeout));
+            if self.is_idle() {
+                self.state.metrics.leave(Gauge::ConnectionsActive);
+            }
         }
     }
 }

@@ -163,7 +163,7 @@ impl End {
             // The pump of a one-stream server wire runs its exchange: it goes on by itself.
             Site::Listener(_) if self.conn.one_stream() => {}
             Site::Endpoint(permit) if self.conn.is_reusable() => {
-                self.conn.timer.set(self.conn.core.borrow().wire.deadline());
+                self.conn.arm(self.conn.wire_deadline());
                 permit.endpoint().give_back(&self.conn);
             }
             Site::Listener(_) | Site::Endpoint(_) => self.conn.wake(),

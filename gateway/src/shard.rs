@@ -181,9 +181,8 @@ impl State {
         let links: u64 = endpoints.values().map(|endpoint| u64::from(endpoint.link_count())).sum();
         metrics.gauge(Gauge::PoolIdle, idle as u64);
         metrics.gauge(Gauge::PoolActive, links.saturating_sub(idle as u64));
-        let active = self.conns.borrow().iter().filter(|(_, conn)| !conn.is_idle()).count();
-        metrics.gauge(Gauge::ConnectionsActive, active as u64);
-        metrics.gauge(Gauge::ConnectionsIdle, (self.conn_count() - active) as u64);
+        let active = metrics.level(Gauge::ConnectionsActive);
+        metrics.gauge(Gauge::ConnectionsIdle, (self.conn_count() as u64).saturating_sub(active));
     }
 
     pub(crate) fn take_head(&self) -> Box<Head> {

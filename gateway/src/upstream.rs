@@ -228,8 +228,6 @@ async fn connect(
 fn attach(track: &Track, stream: Stream, permit: Permit) -> Result<End, Failure> {
     let state = &track.state;
     let wire = AnyWire::h1(Role::Client, &track.link_wire());
-    // A connected stream starts in bulk mode; replies are taken to be small until one is not.
-    stream.heads();
     let conn = Conn::new(state, stream, wire, Site::Endpoint(permit));
     state.shard.spawn(Pump::new(conn.clone(), exchange::start));
     conn.open().ok_or(Failure::new(Stage::Connect, Cause::ConnectRefused))
