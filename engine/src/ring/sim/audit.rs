@@ -10,7 +10,7 @@ use crate::op::NO_OP;
 use crate::ring::Cqe;
 
 /// Names of the checks, with how often each was made in one audit.
-pub type Audit = [(&'static str, u64); 5];
+pub type Audit = [(&'static str, u64); 7];
 
 /// Beyond the cap: one piece may overshoot it, and one head and control bytes were never refused.
 const OVERSHOOT_BYTES: usize = (64 << 10) + (64 << 10) + (16 << 10);
@@ -30,12 +30,16 @@ pub(crate) fn audit(io: &mut Io) -> Audit {
         pages(io, group);
     }
     ops(io);
+    let starved = starved(io);
+    let served = Group::ALL.into_iter().map(|group| served(io, group)).sum();
     [
         ("ops in slab = completions owed", 1),
         ("buffers in pool + in flight = total", 2),
         ("visible buffers = the kernel's", 2),
         ("send queue <= cap + overshoot", sockets),
         ("no socket open and forgotten", sockets),
+        ("who found no buffer stands in line", starved),
+        ("the line moves while buffers are there", served),
     ]
 }
 
@@ -61,6 +65,36 @@ fn ops(io: &mut Io) {
     let early = io.cqes.iter().filter(|cqe| !cqe.more).count();
     let owed = io.ring.rules().ops_in_flight() + early;
     assert_eq!(io.ops.in_flight(), owed, "ops in the slab and completions owed");
+}
+
+/// A socket that is marked as waiting for a buffer is in the queue that hands them out.
+fn starved(io: &Io) -> u64 {
+    let marked = io.sockets.iter().filter(|(_, socket)| socket.is(Flag::STARVED));
+    let mut checked = 0;
+    for (key, socket) in marked {
+        let stands = io.starved.iter().any(|queue| queue.contains(&key));
+        assert!(stands, "waits for a buffer and is in no queue: {}", show(socket));
+        checked += 1;
+    }
+    checked
+}
+
+/// After a turn without completions: nobody stands in line while every page is back and no receive
+/// of the group is in flight. Gives how often a line was looked at.
+fn served(io: &Io, group: Group) -> u64 {
+    if io.leaving || io.last_completed > 0 || io.starved[group.index()].is_empty() {
+        return 0;
+    }
+    let all_back = io.pool.available(group) == io.pool.count(group);
+    let receives = |socket: &Socket| io.ops.receives_into(socket.recv) == Some(group);
+    let receiving = io.sockets.iter().any(|(_, socket)| receives(socket));
+    for key in &io.starved[group.index()] {
+        if let Some(socket) = io.sockets.get(*key) {
+            let waits = socket.is(Flag::STARVED) && socket.is(Flag::WANT);
+            assert!(!waits || receiving || !all_back, "not served: {}", show(socket));
+        }
+    }
+    1
 }
 
 /// Every socket that waits has something under way that will wake it.
