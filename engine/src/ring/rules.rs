@@ -8,6 +8,11 @@
 //! The rules, by name in [`Rule`]: two thirds hold the engine to what the kernel demands (one
 //! receive a socket, nothing after CLOSE), one third holds the backend to what the kernel does.
 
+#![cfg_attr(
+    not(feature = "sim"),
+    allow(dead_code, unreachable_pub, reason = "only the simulator's tests read the counts")
+)]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::RawFd;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -83,8 +88,9 @@ impl Rule {
 /// How often each rule was checked.
 pub type Checked = [u64; Rule::COUNT];
 
-/// What a completion looked like: op kind, result (an errno, or 0, or 1 for anything above), whether
-/// more followed, whether it carried a buffer. Two backends are alike when their shapes are.
+/// What a completion looked like: op kind, result (an errno, or 0, or 1 for anything above),
+/// whether more followed, whether it carried a buffer. Two backends are alike when their shapes
+/// are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Shape {
     /// Name of the op's kind.

@@ -1,4 +1,5 @@
-//! What goes wrong on the simulated ring: the kinds of fault, how likely each is, and how often each has fired.
+//! What goes wrong on the simulated ring: the kinds of fault, how likely each is, and how often
+//! each has fired.
 //!
 //! It is not a scenario language: a scripted peer that never answers, or leaves, is written by the
 //! driver. Invariant: a fault is counted exactly when it changed something a shard can see, so a
@@ -17,6 +18,7 @@ impl Rng {
     }
 
     /// The next 64 bits.
+    #[expect(clippy::should_implement_trait, reason = "a stream of numbers without an end")]
     pub fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;

@@ -1,4 +1,5 @@
-//! The simulated ring: the seam's interface on in-memory sockets, a virtual clock and seeded faults.
+//! The simulated ring: the seam's interface on in-memory sockets, a virtual clock and seeded
+//! faults.
 //!
 //! `faults.rs` says what goes wrong and counts it, `world.rs` is the network and the clock,
 //! `ops.rs` the kernel's side of submissions and completions, `net.rs` the handle with which a test

@@ -1,8 +1,8 @@
 //! The simulated kernel's ops: what a submission starts, and when it completes.
 //!
-//! It obeys the kernel's rules and takes every freedom they leave: order holds per op only, a cancel
-//! may complete before or after its target, CLOSE neither cancels nor sends FIN while an op holds
-//! the socket, a multishot may eat all visible buffers at once, ENOBUFS eats no data, a final
+//! It obeys the kernel's rules and takes every freedom they leave: order holds per op only, a
+//! cancel may complete before or after its target, CLOSE neither cancels nor sends FIN while an op
+//! holds the socket, a multishot may eat all visible buffers at once, ENOBUFS eats no data, a final
 //! completion may carry data. Bytes to send are copied at push; received bytes are written into the
 //! pool when the completion is made. Cost: a few ordered-map operations per op; tests only.
 
