@@ -60,6 +60,7 @@ pub(crate) struct Conn {
     pub(crate) place: Cell<u32>,
     pub(crate) core: RefCell<Core>,
     /// Streams whose ends were dropped.
+    #[expect(clippy::box_collection, reason = "one word in an idle connection")]
     notes: Cell<Option<Box<Vec<StreamId>>>>,
     pump: Cell<Option<Waker>>,
     pub(crate) timer: Timer,
@@ -68,8 +69,8 @@ pub(crate) struct Conn {
 
 /// What a connection belongs to.
 pub(crate) enum Site {
-    /// Index of the listener that accepted it.
-    Listener(u32),
+    /// A listener accepted it.
+    Listener,
     /// The endpoint it leads to, and its share of the endpoint's links.
     Endpoint(Permit),
 }
@@ -77,7 +78,7 @@ pub(crate) enum Site {
 impl Site {
     fn role(&self) -> Role {
         match self {
-            Site::Listener(_) => Role::Server,
+            Site::Listener => Role::Server,
             Site::Endpoint(_) => Role::Client,
         }
     }
@@ -602,19 +603,19 @@ impl Core {
     }
 }
 
+/// An exchange under way.
+pub(crate) struct Running(pub(crate) Pin<Box<dyn Future<Output = ()>>>);
+
 /// The task of a connection. A one-stream wire runs its exchange inside; a multiplexed one gets a
 /// task a stream.
 pub(crate) struct Pump {
     conn: Rc<Conn>,
-    exchange: Option<Pin<Box<dyn Future<Output = ()>>>>,
-    start: fn(End, Box<Head>, bool) -> Pin<Box<dyn Future<Output = ()>>>,
+    exchange: Option<Running>,
+    start: fn(End, Box<Head>, bool) -> Running,
 }
 
 impl Pump {
-    pub(crate) fn new(
-        conn: Rc<Conn>,
-        start: fn(End, Box<Head>, bool) -> Pin<Box<dyn Future<Output = ()>>>,
-    ) -> Pump {
+    pub(crate) fn new(conn: Rc<Conn>, start: fn(End, Box<Head>, bool) -> Running) -> Pump {
         Pump { conn, exchange: None, start }
     }
 
@@ -623,13 +624,13 @@ impl Pump {
         if self.conn.one_stream() {
             self.exchange = Some(exchange);
         } else {
-            self.conn.state.shard.spawn(exchange);
+            self.conn.state.shard.spawn(exchange.0);
         }
     }
 
     fn poll_exchange(&mut self, cx: &mut Context<'_>) {
         if let Some(exchange) = &mut self.exchange
-            && exchange.as_mut().poll(cx).is_ready()
+            && exchange.0.as_mut().poll(cx).is_ready()
         {
             self.exchange = None;
         }

@@ -22,15 +22,15 @@ use protocols::{Fault, Head, Length, Version, WireSpec};
 use router::Query;
 
 use crate::attempt;
-use crate::conn::Conn;
+use crate::conn::{Conn, Running};
 use crate::end::End;
 use crate::failure::{self, Cause, Failure, Side, Stage};
 use crate::shard::{Plan, State};
 use crate::upstream::Endpoint;
 
 /// The future of one exchange, for [`crate::conn::Pump`].
-pub(crate) fn start(down: End, request: Box<Head>, end: bool) -> Pin<Box<dyn Future<Output = ()>>> {
-    Box::pin(run(down, request, end))
+pub(crate) fn start(down: End, request: Box<Head>, end: bool) -> Running {
+    Running(Box::pin(run(down, request, end)))
 }
 
 async fn run(down: End, mut request: Box<Head>, end: bool) {
@@ -75,7 +75,10 @@ async fn race(
 ) -> Result<(), Failure> {
     poll_fn(|cx| {
         if let Poll::Ready(fault) = down.poll_gone(cx) {
-            return Poll::Ready(Err(Failure::new(track.stage(), client_cause(fault))));
+            return Poll::Ready(Err(Failure::new(
+                track.stage(),
+                client_cause(&track.state, fault),
+            )));
         }
         if let Poll::Ready(result) = inner.as_mut().poll(cx) {
             return Poll::Ready(result);
@@ -162,7 +165,7 @@ fn conclude(track: &Track, down: &End, request: &Head, failure: &Failure) {
     track.failed(failure);
     if matches!(failure.cause, Cause::ClientFault(_)) {
         // The wire has said its last words to this client.
-    } else if failure.cause == Cause::ClientGone {
+    } else if matches!(failure.cause, Cause::ClientGone | Cause::Stopping) {
         down.reset(Fault::Cancelled);
     } else if track.reply_has_started() {
         down.reset(Fault::BodyTruncated);
@@ -172,8 +175,9 @@ fn conclude(track: &Track, down: &End, request: &Head, failure: &Failure) {
 }
 
 /// What a fault of the downstream wire means: `Cancelled` stands for a client that left.
-pub(crate) fn client_cause(fault: Fault) -> Cause {
+pub(crate) fn client_cause(state: &State, fault: Fault) -> Cause {
     match fault {
+        Fault::Cancelled if state.cutting.get() => Cause::Stopping,
         Fault::Cancelled | Fault::BodyTruncated => Cause::ClientGone,
         fault => Cause::ClientFault(fault),
     }
@@ -548,7 +552,6 @@ mod tests {
     #[test]
     fn an_exchange_in_progress_is_small() {
         let bytes = future_bytes(run);
-        eprintln!("run {bytes} track {} failure {}", size_of::<Track>(), size_of::<Failure>());
         assert!(bytes <= 1024, "{bytes}");
     }
 }

@@ -18,7 +18,6 @@ pub(crate) enum Side {
 /// How far the exchange had come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Stage {
-    Head,
     Route,
     Connect,
     SendHead,
@@ -66,13 +65,15 @@ pub(crate) struct Failure {
     pub(crate) reused: bool,
     /// Whether any byte of the attempt may have reached the upstream.
     pub(crate) sent: bool,
+    /// The upstream says that it did nothing with the request.
+    pub(crate) unprocessed: bool,
 }
 
 const _: () = assert!(size_of::<Failure>() <= 16);
 
 impl Failure {
     pub(crate) fn new(stage: Stage, cause: Cause) -> Failure {
-        Failure { stage, cause, reused: false, sent: stage > Stage::Connect }
+        Failure { stage, cause, reused: false, sent: stage > Stage::Connect, unprocessed: false }
     }
 
     pub(crate) fn side(&self) -> Side {
@@ -133,8 +134,9 @@ impl Failure {
         match self.cause {
             Cause::ConnectRefused => true,
             Cause::UpstreamFault(fault) => {
-                let silent = self.stage < Stage::ReplyBody && is_close(fault);
-                silent && (!self.sent || (self.reused && idempotent))
+                let silent = self.stage < Stage::ReplyBody && (self.unprocessed || is_close(fault));
+                let unseen = !self.sent || self.unprocessed;
+                silent && (unseen || (self.reused && idempotent))
             }
             _ => false,
         }
@@ -195,7 +197,13 @@ mod tests {
     use super::*;
 
     fn stale(stage: Stage, sent: bool) -> Failure {
-        Failure { stage, cause: Cause::UpstreamFault(Fault::ClosedBeforeReply), reused: true, sent }
+        Failure {
+            stage,
+            cause: Cause::UpstreamFault(Fault::ClosedBeforeReply),
+            reused: true,
+            sent,
+            unprocessed: false,
+        }
     }
 
     #[test]

@@ -139,6 +139,7 @@ impl Main {
 
     fn cut(&self) -> u64 {
         self.state.stop.set();
+        self.state.cutting.set(true);
         let conns = self.state.all_conns();
         for conn in &conns {
             conn.abort();
@@ -291,9 +292,9 @@ impl Gateway {
     }
 
     fn tell(&self, message: impl Fn() -> ToShard) -> bool {
-        let sent = self.shards.iter().map(|shard| shard.mailbox.try_send(message()).is_ok());
         // Every shard is told, whatever another's mailbox says.
-        sent.fold(true, |all, one| all && one)
+        let refused = self.shards.iter().filter(|shard| shard.mailbox.try_send(message()).is_err());
+        refused.count() == 0
     }
 
     /// Whether every shard's thread has ended.

@@ -53,7 +53,7 @@ fn greet(state: &Rc<State>, stream: Stream, index: u32) {
         return;
     };
     let wire = AnyWire::h1(Role::Server, &spec);
-    let conn = Conn::new(state, stream, wire, Site::Listener(index));
+    let conn = Conn::new(state, stream, wire, Site::Listener);
     state.register(&conn);
     if state.stop.is_set() {
         conn.drain(false);

@@ -43,7 +43,10 @@ enum Moved {
     /// A head came (replies only).
     Head(Box<Head>, bool),
     /// The source ended in error.
-    Cut(Fault),
+    Cut {
+        fault: Fault,
+        unprocessed: bool,
+    },
     /// The target takes no more.
     Gone,
     /// The message is longer than it may be; what is too much was not passed on.
@@ -96,7 +99,9 @@ impl<'a> Relay<'a> {
                 Moved::TooLarge => return Err(self.failure(Cause::BodyTooLarge)),
                 Moved::Finished => self.track.request_sent(),
                 Moved::Gone => self.request = Flow::Broken,
-                Moved::Cut(fault) => return Err(self.failure(client_cause(fault))),
+                Moved::Cut { fault, .. } => {
+                    return Err(self.failure(client_cause(&self.track.state, fault)));
+                }
                 Moved::Head(..) | Moved::Waiting { .. } => break,
             }
         }
@@ -115,8 +120,9 @@ impl<'a> Relay<'a> {
                 }
                 Moved::Finished => return Poll::Ready(Ok(())),
                 Moved::Gone => return Poll::Ready(Err(self.failure(Cause::ClientGone))),
-                Moved::Cut(fault) => {
-                    return Poll::Ready(Err(self.failure(Cause::UpstreamFault(fault))));
+                Moved::Cut { fault, unprocessed } => {
+                    let failure = self.failure(Cause::UpstreamFault(fault));
+                    return Poll::Ready(Err(Failure { unprocessed, ..failure }));
                 }
                 Moved::Waiting { on_target } => {
                     self.track.reply_waits(on_target);
@@ -165,7 +171,7 @@ fn step(flow: &mut Flow, from: &End, to: &End, count: Count<'_>, cx: &mut Contex
     match from.poll_item(cx) {
         Poll::Pending => Moved::Waiting { on_target: false },
         Poll::Ready(Item::Head(head, end)) => Moved::Head(head, end),
-        Poll::Ready(Item::Reset { fault, .. }) => Moved::Cut(fault),
+        Poll::Ready(Item::Reset { fault, unprocessed }) => Moved::Cut { fault, unprocessed },
         Poll::Ready(Item::Trailers(head)) => finish(flow, to, Some(&head)),
         Poll::Ready(Item::Data(payload, end)) => {
             if !count.add(payload.len()) {
@@ -214,7 +220,7 @@ fn finish(flow: &mut Flow, to: &End, trailers: Option<&Head>) -> Moved {
 fn discard(from: &End, cx: &mut Context<'_>) -> Moved {
     match from.poll_item(cx) {
         Poll::Pending => Moved::Waiting { on_target: false },
-        Poll::Ready(Item::Reset { fault, .. }) => Moved::Cut(fault),
+        Poll::Ready(Item::Reset { fault, unprocessed }) => Moved::Cut { fault, unprocessed },
         Poll::Ready(_) => Moved::Some,
     }
 }

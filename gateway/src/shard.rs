@@ -31,6 +31,7 @@ use crate::upstream::{self, Endpoint};
 /// Everything that one shard owns.
 pub(crate) struct State {
     pub(crate) shard: Shard,
+    #[expect(clippy::vec_box, reason = "heads are handed over, not moved")]
     pub(crate) heads: RefCell<Vec<Box<Head>>>,
     pub(crate) metrics: Arc<ShardMetrics>,
     pub(crate) recorder: Recorder,
@@ -42,7 +43,10 @@ pub(crate) struct State {
     pub(crate) words: RefCell<Vec<u8>>,
     pub(crate) stop: Signal,
     pub(crate) empty: Signal,
+    /// Connections are being cut: the drain's patience ended, or a stop was asked for.
+    pub(crate) cutting: Cell<bool>,
     live: RefCell<Rc<Live>>,
+    #[expect(clippy::vec_box, reason = "slots are handed over, not moved")]
     slots: RefCell<Vec<Box<Slot>>>,
     timers: RefCell<Vec<Timer>>,
     endpoints: RefCell<BTreeMap<u64, Rc<Endpoint>>>,
@@ -71,6 +75,7 @@ impl State {
             timers: RefCell::new(Vec::new()),
             stop: Signal::default(),
             empty: Signal::default(),
+            cutting: Cell::new(false),
             live: RefCell::new(Rc::new(live)),
             slots: RefCell::new(Vec::new()),
             endpoints: RefCell::new(endpoints),
@@ -127,7 +132,7 @@ impl State {
     pub(crate) fn closed(&self, conn: &Rc<Conn>) {
         match &conn.site {
             Site::Endpoint(permit) => upstream::closed(self, conn, permit),
-            Site::Listener(_) => {
+            Site::Listener => {
                 let known = self.conns.borrow_mut().try_remove(conn.place.get() as usize);
                 debug_assert!(known.is_some(), "a connection leaves the table once");
                 self.metrics.add(Metric::ConnectionsClosed, 1);

@@ -76,6 +76,7 @@ impl Slot {
 #[derive(Default)]
 pub(crate) struct Slots {
     first: Option<Box<Slot>>,
+    #[expect(clippy::box_collection, reason = "one word in an idle connection")]
     more: Option<Box<Vec<Option<Box<Slot>>>>>,
 }
 
