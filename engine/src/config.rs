@@ -26,7 +26,11 @@ pub struct ShardConfig {
     pub out_bytes_max: usize,
     /// Received bytes that may wait unread on one socket, in bytes.
     pub inbox_bytes_max: usize,
-    /// Heap that stalled sends of one shard may be copied to, in bytes (B4).
+    /// Heap that stalled sends of one shard may be copied to, in bytes (B4). A reader that got
+    /// stuck before buffers ran short leaves out_bytes_max + one bulk page + a head = 161 KiB, but
+    /// only bulk_bufs / 3 = 43 of them fit into the pages; each later one one page and a head =
+    /// 65 KiB. 1 000 of them take 43 x 161 + 957 x 65 KiB = 68 MiB; the rest of 128 MiB, untouched
+    /// until needed, is for queues of many small pieces and for another 900 readers.
     pub stalled_bytes_max: usize,
     /// Task polls in one turn.
     pub poll_budget: u32,
@@ -53,7 +57,7 @@ impl Default for ShardConfig {
             bulk_buf_bytes: 65536,
             out_bytes_max: 96 * 1024,
             inbox_bytes_max: 64 * 1024,
-            stalled_bytes_max: 8 * 1024 * 1024,
+            stalled_bytes_max: 128 * 1024 * 1024,
             poll_budget: 256,
             seed: 0,
             huge_pages: false,

@@ -16,6 +16,7 @@ use crate::buf::out::SendBlock;
 use crate::buf::pool::Pool;
 use crate::config::ShardConfig;
 use crate::net::listener::ListenerSlot;
+use crate::net::pressure::Pressure;
 use crate::net::slot::{Active, Flag, Phase, Socket};
 use crate::op::{Kind, NO_OP, Op, Ops, Payload};
 use crate::ring::{Cqe, Group, Ring};
@@ -64,9 +65,8 @@ pub(crate) struct Io {
     /// Sockets with unread bytes: delivered in this turn, and before.
     pub(crate) fresh: Vec<Key>,
     pub(crate) aged: Vec<Key>,
-    /// The pressure timer, and whether it runs.
-    pub(crate) pressure: Key,
-    pub(crate) pressed: bool,
+    /// What is done when pages are short (B4).
+    pub(crate) pressure: Pressure,
     /// When the visible part is next halved; None = it was not doubled.
     decay_at: Option<Instant>,
     blocks: Vec<Box<SendBlock>>,
@@ -83,7 +83,7 @@ impl Io {
     pub(crate) fn new(mut ring: Ring, pool: Rc<Pool>, config: &ShardConfig, eventfd: RawFd) -> Io {
         let now = ring.now();
         let mut wheel = Wheel::new(now);
-        let pressure = wheel.add(Target::Pressure);
+        let pressure = Pressure::new(wheel.add(Target::Pressure));
         let reserve = ring.open_reserve().ok();
         let mut io = Io {
             ring,
@@ -108,7 +108,6 @@ impl Io {
             fresh: Vec::new(),
             aged: Vec::new(),
             pressure,
-            pressed: false,
             decay_at: None,
             blocks: Vec::new(),
             actives: Vec::new(),
@@ -172,6 +171,7 @@ impl Io {
     }
 
     pub(crate) fn recycle_block(&mut self, mut block: Box<SendBlock>) {
+        self.stats.stalled_bytes -= block.copied() as u64;
         block.clear(&mut self.trash);
         if self.blocks.len() < FREE_MAX {
             self.blocks.push(block);
@@ -185,7 +185,6 @@ impl Io {
         if let Some(timer) = active.timer.take() {
             self.wheel.remove(timer);
         }
-        self.stats.stalled_bytes -= active.stalled as u64;
         if self.actives.len() < FREE_MAX {
             let mut inbox = std::mem::take(&mut active.inbox);
             inbox.clear();

@@ -116,11 +116,11 @@ impl Ops {
         Some(Op { kind: op.kind, owner: op.owner, payload: Payload::None })
     }
 
-    /// Bytes that a send in flight had left when it was submitted; 0 for anything else.
-    pub(crate) fn block_len(&self, user_data: u64) -> usize {
+    /// What a send in flight had left when it was submitted; None for anything else.
+    pub(crate) fn block(&self, user_data: u64) -> Option<&SendBlock> {
         match self.slots.get(Key::unpack(user_data)).map(|op| &op.payload) {
-            Some(Payload::Block(block)) => block.len(),
-            _ => 0,
+            Some(Payload::Block(block)) => Some(block),
+            _ => None,
         }
     }
 

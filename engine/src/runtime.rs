@@ -237,6 +237,7 @@ impl Runtime {
             }
             *more = !io.reap();
             io.complete_all();
+            io.note_stalls();
             io.fire_timers(due);
             (io.last_completed, io.now, io.wheel.next())
         });

@@ -87,6 +87,8 @@ pub(crate) struct SendBlock {
     len: usize,
     /// Sum of the charges of the segments left.
     charge: usize,
+    /// Size of the heap copy that replaced pages (B4), kept until the block is cleared.
+    copied: usize,
     window: Window,
 }
 
@@ -264,7 +266,14 @@ impl SendBlock {
     pub(crate) fn copy_out(&mut self, trash: &mut Vec<Bytes>) {
         let rest = self.slices_all();
         self.clear(trash);
-        self.copy(&rest);
+        self.copied = rest.len();
+        self.scratch = rest;
+        self.add_scratch(0);
+    }
+
+    /// Bytes of the heap copy that the block holds.
+    pub(crate) fn copied(&self) -> usize {
+        self.copied
     }
 
     fn slices_all(&self) -> Vec<u8> {
@@ -285,6 +294,11 @@ impl SendBlock {
         self.segments.iter().skip(self.first).map(pooled).sum()
     }
 
+    /// True while the block keeps a page from the pool.
+    pub(crate) fn pins(&self) -> bool {
+        self.pinned_bytes() > 0
+    }
+
     /// Empties the block for reuse.
     pub(crate) fn clear(&mut self, trash: &mut Vec<Bytes>) {
         while self.first < self.segments.len() {
@@ -294,7 +308,7 @@ impl SendBlock {
         self.scratch.clear();
         self.scratch.shrink_to(SCRATCH_KEPT_BYTES);
         self.segments.shrink_to(SEGMENTS_MAX);
-        (self.first, self.skip, self.len) = (0, 0, 0);
+        (self.first, self.skip, self.len, self.copied) = (0, 0, 0, 0);
         debug_assert_eq!(self.charge, 0);
     }
 }
@@ -363,6 +377,8 @@ mod tests {
         block.advance(5, &mut trash);
         block.copy_out(&mut trash);
         assert_eq!((block.len(), block.charge(), block.slices().count()), (17, 17, 1));
-        assert_eq!(block.pinned_bytes(), 0);
+        assert_eq!((block.pins(), block.copied()), (false, 17));
+        block.clear(&mut trash);
+        assert_eq!(block.copied(), 0);
     }
 }

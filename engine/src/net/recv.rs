@@ -9,7 +9,6 @@
 
 use std::io;
 use std::task::Poll;
-use std::time::Duration;
 
 use super::close::DRAIN_BYTES_MAX;
 use super::slot::{Flag, Phase};
@@ -23,8 +22,6 @@ use crate::task::raw::TaskId;
 
 /// Below 1/16 of a group's pages buffers are short.
 const LOW_WATER: usize = 16;
-/// Buffers short for so long: stalled sends are copied out (B4).
-const PRESSURE_AFTER: Duration = Duration::from_millis(100);
 
 /// The error of every call on a handle whose socket is gone.
 pub(crate) fn gone() -> io::Error {
@@ -342,9 +339,10 @@ impl Io {
         };
         active.push_back(buf);
         let full = active.inbox_bytes >= limit;
-        let held_bytes = (active.inbox_bytes + active.queued()) as u64;
-        self.stats.held_bytes_max = self.stats.held_bytes_max.max(held_bytes);
+        let own = active.inbox_bytes + active.queued();
         wake(reader);
+        let held_bytes = own.max(self.received_bytes(key)) as u64;
+        self.stats.held_bytes_max = self.stats.held_bytes_max.max(held_bytes);
         self.grow_old(key);
         let index = group.index();
         let held = usize::from(self.pool.held_by(key.index)[index]);
@@ -352,6 +350,14 @@ impl Io {
         if more && (paused || full || over) {
             self.stop_recv(key);
         }
+    }
+
+    /// Pages with what the socket received, wherever they wait now, in bytes.
+    fn received_bytes(&self, key: Key) -> usize {
+        let held = self.pool.held_by(key.index);
+        let bytes =
+            |group: Group| usize::from(held[group.index()]) * self.pool.page_bytes(group) as usize;
+        Group::ALL.into_iter().map(bytes).sum()
     }
 
     fn drop_drained(&mut self, key: Key, count: usize) {
@@ -366,8 +372,11 @@ impl Io {
 
     fn on_no_buffer(&mut self, key: Key, group: Group) {
         self.stats.enobufs += 1;
-        self.pool.starved(group);
-        self.doubled();
+        // A multishot that took a whole inbox at once is no sign that too few are shown.
+        if self.received_bytes(key) < self.limits.inbox_bytes {
+            self.pool.starved(group);
+            self.doubled();
+        }
         let Some(socket) = self.sockets.get_mut(key) else {
             return;
         };
@@ -402,10 +411,7 @@ impl Io {
             socket.set(Flag::STARVED, true);
             self.starved[group.index()].push_back(key);
         }
-        if !self.pressed {
-            self.pressed = true;
-            self.wheel.set(self.pressure, Some(self.now + PRESSURE_AFTER));
-        }
+        self.press(group);
     }
 
     /// Arms queued sockets, oldest first: at most as many as there are visible buffers, looking at

@@ -121,13 +121,14 @@ impl Io {
 
     fn send(&mut self, key: Key, mut block: Box<SendBlock>, progressed: bool) {
         block.prepare();
-        let charge = block.charge();
+        let (charge, copied) = (block.charge(), block.copied());
         let op = self.submit(key, Kind::Send, Payload::Block(block));
         let now = self.now;
         if let Some(active) = self.active(key) {
-            (active.send, active.in_flight) = (op, charge);
+            (active.send, active.in_flight, active.copied) = (op, charge, copied);
             if progressed {
                 active.send_since = Some(now);
+                self.pressure.started(key);
             }
         }
     }
@@ -148,14 +149,13 @@ impl Io {
     fn sent(&mut self, key: Key, mut block: Box<SendBlock>, result: i32) {
         let sent = result.max(0) as usize;
         block.advance(sent, &mut self.trash);
+        let copy_out = self.end_copying(key);
         let Some(socket) = self.sockets.get_mut(key) else {
             return self.recycle_block(block);
         };
         socket.bytes_out += sent as u64;
-        let copy_out = socket.is(Flag::COPY_OUT);
-        socket.set(Flag::COPY_OUT, false);
         if let Some(active) = &mut socket.active {
-            (active.send, active.in_flight) = (NO_OP, 0);
+            (active.send, active.in_flight, active.copied) = (NO_OP, 0, 0);
         }
         let failed = match -result {
             errno if errno <= 0 => false,
@@ -177,8 +177,11 @@ impl Io {
             self.recycle_block(block);
             self.sent_all(key);
         } else {
+            let mut sent = sent;
             if copy_out {
-                self.copy_out(key, &mut block);
+                self.copy_out(&mut block);
+                // What a cancelled send had moved, it moved before: it has been stuck for as long.
+                sent = 0;
             }
             self.send(key, block, sent > 0);
         }
@@ -192,10 +195,6 @@ impl Io {
             return;
         };
         active.send_since = None;
-        if active.flushed() {
-            let stalled = std::mem::take(&mut active.stalled) as u64;
-            self.stats.stalled_bytes -= stalled;
-        }
     }
 
     fn wake_writers(&mut self, key: Key) {
@@ -212,14 +211,25 @@ impl Io {
         }
     }
 
+    /// Bytes that the cap still allows; none for a queue that is stuck while pages are short.
+    /// `push` does not ask for that: framing and its payload stay together.
+    pub(crate) fn room(&self, key: Key) -> usize {
+        match self.sockets.get(key).and_then(|socket| socket.active.as_ref()) {
+            Some(active) if self.pressure.refuses(active) => 0,
+            Some(active) => self.limits.out_bytes.saturating_sub(active.queued()),
+            None => self.limits.out_bytes,
+        }
+    }
+
     /// Ready below half of the cap.
     pub(crate) fn poll_room(&mut self, key: Key, task: TaskId) -> Poll<io::Result<()>> {
         let half = self.limits.out_bytes / 2;
         if let Some(over) = self.send_side_over(key) {
             return Poll::Ready(Err(over));
         }
+        let pressure = &self.pressure;
         match self.sockets.get_mut(key).and_then(|socket| socket.active.as_mut()) {
-            Some(active) if active.queued() >= half => {
+            Some(active) if active.queued() >= half || pressure.refuses(active) => {
                 active.room_waiter = task;
                 Poll::Pending
             }

@@ -174,8 +174,10 @@ pub(crate) struct Active {
     pub(crate) room_waiter: TaskId,
     pub(crate) flush_waiter: TaskId,
     pub(crate) hangup_waiter: TaskId,
-    /// Bytes copied to the heap under pressure.
-    pub(crate) stalled: usize,
+    /// Of the block in flight: bytes that were copied to the heap under pressure, and bytes that
+    /// will be once it is cancelled.
+    pub(crate) copied: usize,
+    pub(crate) copying: usize,
     /// `finish`: the timer, and what the drain has dropped.
     pub(crate) timer: Option<Key>,
     pub(crate) deadline: Option<Instant>,
@@ -195,7 +197,8 @@ impl Active {
             room_waiter: TaskId::NONE,
             flush_waiter: TaskId::NONE,
             hangup_waiter: TaskId::NONE,
-            stalled: 0,
+            copied: 0,
+            copying: 0,
             timer: None,
             deadline: None,
             drained: 0,
@@ -204,6 +207,11 @@ impl Active {
 
     pub(crate) fn queued(&self) -> usize {
         self.in_flight + self.building.as_ref().map_or(0, |block| block.charge())
+    }
+
+    /// Heap that the queue was copied to under pressure, in bytes.
+    pub(crate) fn stalled(&self) -> usize {
+        self.copied + self.building.as_ref().map_or(0, |block| block.copied())
     }
 
     pub(crate) fn flushed(&self) -> bool {

@@ -117,9 +117,10 @@ impl Stream {
         }
     }
 
-    /// Bytes that the cap still allows; 0 when over it.
+    /// Bytes that the cap still allows; 0 when over it, or when pages are short and this queue is
+    /// stuck. More than the room may be pushed, up to the cap.
     pub fn room(&self) -> usize {
-        self.core.io(|io| io.limits.out_bytes.saturating_sub(queued(io, self.key))).unwrap_or(0)
+        self.core.io(|io| io.room(self.key)).unwrap_or(0)
     }
 
     /// Bytes charged to the send queue, building and in flight.
@@ -127,7 +128,7 @@ impl Stream {
         self.core.io(|io| queued(io, self.key)).unwrap_or(0)
     }
 
-    /// Ready below half of the cap; an error when the socket failed.
+    /// Ready below half of the cap, if there is room at all; an error when the socket failed.
     pub fn poll_room(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let task = TaskId::of(cx.waker());
         let polled = self.core.io(|io| io.poll_room(self.key, task));
@@ -149,6 +150,12 @@ impl Stream {
     /// Since when the send in flight has made no progress; None = no send is in flight.
     pub fn send_stalled_since(&self) -> Option<Instant> {
         self.core.io(|io| io.send_stalled_since(self.key)).flatten()
+    }
+
+    /// True when the engine closed this connection because its send was stuck while buffers were
+    /// short: calls fail with ENOBUFS.
+    pub fn is_shed(&self) -> bool {
+        self.core.io(|io| io.is_shed(self.key)).unwrap_or(false)
     }
 
     /// Sends FIN once everything queued is out. What is pushed afterwards is discarded.
