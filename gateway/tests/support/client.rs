@@ -16,7 +16,7 @@ use super::plan::{Conduct, Plan, Upload};
 
 /// How a client uses its connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Habit {
+pub(crate) enum Habit {
     /// One exchange after the other.
     KeepAlive,
     /// Up to four requests ahead of their replies.
@@ -45,26 +45,26 @@ const HABITS: [Habit; 7] = [
 
 /// What came of the exchanges of a run.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Tally {
+pub(crate) struct Tally {
     /// Requests begun.
-    pub sent: u64,
+    pub(crate) sent: u64,
     /// Whole replies of the origin.
-    pub good: u64,
+    pub(crate) good: u64,
     /// Replies made by the gateway.
-    pub errors: u64,
+    pub(crate) errors: u64,
     /// Exchanges that ended without a whole reply.
-    pub broken: u64,
+    pub(crate) broken: u64,
     /// Connections opened.
-    pub connections: u64,
+    pub(crate) connections: u64,
     /// Clients that gave up waiting.
-    pub gave_up: u64,
+    pub(crate) gave_up: u64,
     /// Replies by the gateway: 502, 503, 504, 408, 4xx else.
-    pub statuses: [u64; 5],
+    pub(crate) statuses: [u64; 5],
 }
 
 impl Tally {
     /// Adds another run's.
-    pub fn merge(&mut self, other: &Tally) {
+    pub(crate) fn merge(&mut self, other: &Tally) {
         self.sent += other.sent;
         self.good += other.good;
         self.errors += other.errors;
@@ -78,7 +78,7 @@ impl Tally {
 }
 
 /// A client.
-pub struct Client {
+pub(crate) struct Client {
     net: Net,
     rng: Rng,
     habit: Habit,
@@ -91,7 +91,7 @@ pub struct Client {
     /// Not before this time.
     wait_until: Duration,
     /// The tally of this client.
-    pub tally: Tally,
+    pub(crate) tally: Tally,
 }
 
 struct Conn {
@@ -107,11 +107,11 @@ struct Conn {
 }
 
 /// Longer than every deadline of the gateway under test.
-const PATIENCE: Duration = Duration::from_secs(300);
+const PATIENCE: Duration = Duration::from_secs(100);
 
 impl Client {
     /// A client with its exchanges.
-    pub fn new(net: &Net, address: &Address, seed: u64, plans: Vec<Plan>, quiet: bool) -> Client {
+    pub(crate) fn new(net: &Net, address: &Address, seed: u64, plans: Vec<Plan>, quiet: bool) -> Client {
         let mut rng = Rng::new(seed);
         let habit = HABITS[rng.below(HABITS.len() as u64) as usize];
         let wait_until = Duration::from_micros(rng.below(20_000));
@@ -129,12 +129,22 @@ impl Client {
     }
 
     /// True when every exchange has ended and the connection is gone.
-    pub fn done(&self) -> bool {
+    pub(crate) fn done(&self) -> bool {
         self.plans.is_empty() && self.conn.is_none()
     }
 
+    /// What it is doing, for a failure's message.
+    pub(crate) fn state(&self) -> String {
+        let conn = self.conn.as_ref().map(|conn| {
+            let (unsent, unread) = (conn.output.len(), conn.peer.unread());
+            let next = conn.awaited.front();
+            format!("{:?}: {unsent} unsent, {unread} unread, awaits {next:?}", conn.peer)
+        });
+        format!("{:?}, {} to do, {conn:?}", self.habit, self.plans.len())
+    }
+
     /// Gets on.
-    pub fn step(&mut self) {
+    pub(crate) fn step(&mut self) {
         let now = self.net.elapsed();
         if now < self.wait_until {
             self.net.alarm(self.wait_until - now);
@@ -226,8 +236,8 @@ impl Client {
             conn.progress = now;
         }
         if self.habit == Habit::Dripping && !conn.output.is_empty() {
-            let pause = Duration::from_micros(1 + self.rng.below(2_000));
-            self.wait_until = now + pause;
+            let most = if sent > 0 { 2_000 } else { 500_000 };
+            self.wait_until = now + Duration::from_micros(1 + self.rng.below(most));
         }
     }
 

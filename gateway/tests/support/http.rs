@@ -7,33 +7,33 @@ use std::fmt::Write as _;
 
 /// A head and, when it is complete, its body.
 #[derive(Clone, Debug, Default)]
-pub struct Message {
+pub(crate) struct Message {
     /// Request or status line.
-    pub start: String,
+    pub(crate) start: String,
     /// Fields in order, names in lower case.
-    pub fields: Vec<(String, String)>,
+    pub(crate) fields: Vec<(String, String)>,
     /// Body bytes so far, without framing.
-    pub body: Vec<u8>,
+    pub(crate) body: Vec<u8>,
 }
 
 impl Message {
     /// The first field of this name.
-    pub fn field(&self, name: &str) -> Option<&str> {
+    pub(crate) fn field(&self, name: &str) -> Option<&str> {
         self.fields.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_str())
     }
 
     /// The status of a reply; zero for nonsense.
-    pub fn status(&self) -> u16 {
+    pub(crate) fn status(&self) -> u16 {
         self.start.split(' ').nth(1).and_then(|word| word.parse().ok()).unwrap_or(0)
     }
 
     /// The method of a request.
-    pub fn method(&self) -> &str {
+    pub(crate) fn method(&self) -> &str {
         self.start.split(' ').next().unwrap_or("")
     }
 
     /// The target of a request.
-    pub fn target(&self) -> &str {
+    pub(crate) fn target(&self) -> &str {
         self.start.split(' ').nth(1).unwrap_or("")
     }
 }
@@ -52,7 +52,7 @@ enum State {
 
 /// How the body of the next message is to be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Side {
+pub(crate) enum Side {
     /// Requests: no length means no body.
     Requests,
     /// Replies to anything but HEAD: no length means until the close.
@@ -63,7 +63,7 @@ pub enum Side {
 
 /// Reads one message after the other from a connection's bytes.
 #[derive(Debug)]
-pub struct Reader {
+pub(crate) struct Reader {
     input: Vec<u8>,
     state: State,
     message: Message,
@@ -77,22 +77,22 @@ impl Default for Reader {
 
 impl Reader {
     /// Where received bytes are appended.
-    pub fn input(&mut self) -> &mut Vec<u8> {
+    pub(crate) fn input(&mut self) -> &mut Vec<u8> {
         &mut self.input
     }
 
     /// The message being read, once its head is complete.
-    pub fn partial(&self) -> Option<&Message> {
+    pub(crate) fn partial(&self) -> Option<&Message> {
         (self.state != State::Head).then_some(&self.message)
     }
 
     /// True when not a byte of a next message has been seen.
-    pub fn idle(&self) -> bool {
+    pub(crate) fn idle(&self) -> bool {
         self.state == State::Head && self.input.is_empty()
     }
 
     /// The next complete message. `eof`: no more bytes will come, and the end was clean.
-    pub fn next(&mut self, side: Side, eof: bool) -> Result<Option<Message>, String> {
+    pub(crate) fn next(&mut self, side: Side, eof: bool) -> Result<Option<Message>, String> {
         while self.state != State::Complete {
             if !self.step(side, eof)? {
                 return Ok(None);
@@ -213,7 +213,7 @@ fn length(message: &Message, side: Side) -> Result<State, String> {
 }
 
 /// The bytes that belong to a number: equal numbers give equal bytes.
-pub fn pattern(id: u64, len: usize) -> Vec<u8> {
+pub(crate) fn pattern(id: u64, len: usize) -> Vec<u8> {
     let mut word = id.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     let mut bytes = Vec::with_capacity(len + 8);
     while bytes.len() < len {
@@ -227,14 +227,14 @@ pub fn pattern(id: u64, len: usize) -> Vec<u8> {
 }
 
 /// A hash of a body, sent back by the origin.
-pub fn hash(bytes: &[u8]) -> u64 {
+pub(crate) fn hash(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, |sum: u64, byte| {
         (sum ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
     })
 }
 
 /// Frames a body as chunks of the given sizes in turn.
-pub fn chunked(body: &[u8], chunk: usize) -> Vec<u8> {
+pub(crate) fn chunked(body: &[u8], chunk: usize) -> Vec<u8> {
     let mut framed = Vec::new();
     for part in body.chunks(chunk.max(1)) {
         let mut size = String::new();

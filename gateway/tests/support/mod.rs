@@ -1,6 +1,6 @@
 //! Far ends for the simulator: scripted clients and upstreams on an independent HTTP reader.
 
-pub mod client;
-pub mod http;
-pub mod origin;
-pub mod plan;
+pub(crate) mod client;
+pub(crate) mod http;
+pub(crate) mod origin;
+pub(crate) mod plan;

@@ -34,7 +34,7 @@ struct Link {
 }
 
 /// All upstreams of a run.
-pub struct Origins {
+pub(crate) struct Origins {
     net: Net,
     rng: Rng,
     listeners: Vec<PeerListener>,
@@ -42,14 +42,14 @@ pub struct Origins {
     /// How often each POST's head was seen.
     posts: BTreeMap<u64, u32>,
     /// Complete requests seen.
-    pub served: u64,
+    pub(crate) served: u64,
     /// Connections accepted.
-    pub accepted: u64,
+    pub(crate) accepted: u64,
 }
 
 impl Origins {
     /// Listens at these addresses.
-    pub fn new(net: &Net, seed: u64, addresses: &[Address]) -> Origins {
+    pub(crate) fn new(net: &Net, seed: u64, addresses: &[Address]) -> Origins {
         Origins {
             net: net.clone(),
             rng: Rng::new(seed ^ 0x0417),
@@ -62,7 +62,7 @@ impl Origins {
     }
 
     /// Lets every connection get on.
-    pub fn step(&mut self) {
+    pub(crate) fn step(&mut self) {
         for listener in &self.listeners {
             while let Some(peer) = listener.accept() {
                 self.accepted += 1;
@@ -78,7 +78,7 @@ impl Origins {
     }
 
     /// Closes everything: listeners and connections.
-    pub fn leave(&mut self) {
+    pub(crate) fn leave(&mut self) {
         self.listeners.clear();
         self.links.clear();
     }

@@ -5,7 +5,7 @@ use engine::sim::Rng;
 
 /// How the client frames its request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Upload {
+pub(crate) enum Upload {
     /// GET.
     Get,
     /// HEAD.
@@ -18,7 +18,7 @@ pub enum Upload {
 
 /// What the origin does with it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Conduct {
+pub(crate) enum Conduct {
     /// 200 with content-length.
     Exact,
     /// 200 in chunks.
@@ -68,7 +68,7 @@ impl Conduct {
     ];
 
     /// True when the client may expect the origin's reply, whole.
-    pub fn is_good(self) -> bool {
+    pub(crate) fn is_good(self) -> bool {
         use Conduct::{DieFin, DieMute, DieReset, Silent};
         !matches!(self, DieFin | DieReset | DieMute | Silent)
     }
@@ -76,24 +76,24 @@ impl Conduct {
 
 /// One exchange.
 #[derive(Clone, Copy, Debug)]
-pub struct Plan {
+pub(crate) struct Plan {
     /// Unique in the run.
-    pub id: u64,
+    pub(crate) id: u64,
     /// Request framing.
-    pub upload: Upload,
+    pub(crate) upload: Upload,
     /// Bytes of the request's body.
-    pub upload_bytes: usize,
+    pub(crate) upload_bytes: usize,
     /// The origin's conduct.
-    pub conduct: Conduct,
+    pub(crate) conduct: Conduct,
     /// Bytes of the reply's body.
-    pub reply_bytes: usize,
+    pub(crate) reply_bytes: usize,
     /// The cluster that serves it: 0 to 2, of which 2 refuses every connect.
-    pub cluster: u8,
+    pub(crate) cluster: u8,
 }
 
 impl Plan {
     /// Draws an exchange.
-    pub fn draw(id: u64, rng: &mut Rng) -> Plan {
+    pub(crate) fn draw(id: u64, rng: &mut Rng) -> Plan {
         let upload = match rng.below(10) {
             0..=4 => Upload::Get,
             5 => Upload::Head,
@@ -110,7 +110,7 @@ impl Plan {
     }
 
     /// The plan that a target tells, without the request's side of it.
-    pub fn from_target(target: &str) -> Option<Plan> {
+    pub(crate) fn from_target(target: &str) -> Option<Plan> {
         let mut parts = target.strip_prefix('/')?.split(['/', '?']);
         let cluster = parts.next()?.strip_prefix('c')?.parse().ok()?;
         let id = parts.next()?.parse().ok()?;
@@ -127,7 +127,7 @@ impl Plan {
     }
 
     /// The request's bytes. `version` is 0 or 1; `close` asks for the connection's end.
-    pub fn request(&self, version: u8, close: bool, chunk: usize) -> Vec<u8> {
+    pub(crate) fn request(&self, version: u8, close: bool, chunk: usize) -> Vec<u8> {
         let method = match self.upload {
             Upload::Get => "GET",
             Upload::Head => "HEAD",
@@ -152,12 +152,12 @@ impl Plan {
     }
 
     /// Hash of the request's body.
-    pub fn upload_hash(&self) -> u64 {
+    pub(crate) fn upload_hash(&self) -> u64 {
         super::http::hash(&super::http::pattern(self.id ^ UPLOAD, self.upload_bytes))
     }
 
     /// The reply's body.
-    pub fn reply_body(&self) -> Vec<u8> {
+    pub(crate) fn reply_body(&self) -> Vec<u8> {
         super::http::pattern(self.id, self.reply_bytes)
     }
 }
