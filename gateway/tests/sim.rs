@@ -12,6 +12,7 @@ mod support;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use control::{Snapshot, Sources};
@@ -89,7 +90,11 @@ struct Run {
 }
 
 fn snapshot() -> Arc<Snapshot> {
-    let path = format!("{}/sim-{}.yaml", env!("CARGO_TARGET_TMPDIR"), std::process::id());
+    // The tests of this file run at the same time: each has a file of its own.
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let number = COUNT.fetch_add(1, Ordering::Relaxed);
+    let folder = env!("CARGO_TARGET_TMPDIR");
+    let path = format!("{folder}/sim-{}-{number}.yaml", std::process::id());
     std::fs::write(&path, CONFIG).expect("the folder for test files is writable");
     let sources = Sources { file: Some(path.clone().into()), ..Sources::default() };
     let snapshot = control::load(&sources).unwrap_or_else(|errors| panic!("{errors:?}"));
