@@ -104,6 +104,8 @@ struct Conn {
     progress: Duration,
     leave_after: Option<u64>,
     steps: u64,
+    /// The last exchange that was answered, and how.
+    before: Option<(Plan, String)>,
 }
 
 /// Longer than every deadline of the gateway under test.
@@ -111,7 +113,13 @@ const PATIENCE: Duration = Duration::from_secs(100);
 
 impl Client {
     /// A client with its exchanges.
-    pub(crate) fn new(net: &Net, address: &Address, seed: u64, plans: Vec<Plan>, quiet: bool) -> Client {
+    pub(crate) fn new(
+        net: &Net,
+        address: &Address,
+        seed: u64,
+        plans: Vec<Plan>,
+        quiet: bool,
+    ) -> Client {
         let mut rng = Rng::new(seed);
         let habit = HABITS[rng.below(HABITS.len() as u64) as usize];
         let wait_until = Duration::from_micros(rng.below(20_000));
@@ -178,6 +186,7 @@ impl Client {
             progress: now,
             leave_after: leaves.then(|| self.rng.below(200)),
             steps: 0,
+            before: None,
         });
     }
 
@@ -237,7 +246,8 @@ impl Client {
         }
         if self.habit == Habit::Dripping && !conn.output.is_empty() {
             let most = if sent > 0 { 2_000 } else { 500_000 };
-            self.wait_until = now + Duration::from_micros(1 + self.rng.below(most));
+            let pause = Duration::from_micros(1 + self.rng.below(most));
+            self.pause(now, pause);
         }
     }
 
@@ -245,7 +255,8 @@ impl Client {
     fn read(&mut self, conn: &mut Conn, now: Duration) -> bool {
         let most = if self.habit == Habit::Slow { self.rng.size(3_000) } else { usize::MAX };
         if self.habit == Habit::Slow && conn.peer.unread() > most {
-            self.wait_until = now + Duration::from_micros(self.rng.below(3_000));
+            let pause = Duration::from_micros(self.rng.below(3_000));
+            self.pause(now, pause);
         }
         let seen = conn.peer.read_up_to(conn.reader.input(), most);
         if seen.bytes > 0 {
@@ -274,7 +285,10 @@ impl Client {
         let says_close = reply.field("connection").is_some_and(|value| value == "close");
         conn.last |= says_close;
         match conn.awaited.pop_front() {
-            Some(plan) => self.check(&plan, &reply),
+            Some(plan) => {
+                self.check(&plan, &reply);
+                conn.before = Some((plan, format!("{} at {:?}", reply.start, self.net.elapsed())));
+            }
             // A word about a request that never came.
             None => assert_eq!(reply.status(), 408, "a reply to nothing: {}", reply.start),
         }
@@ -316,7 +330,15 @@ impl Client {
         let whole = conn.awaited.is_empty();
         let broken_plan = conn.awaited.iter().any(|plan| !plan.conduct.is_good());
         let excused = !self.quiet || whole || broken_plan || conn.last;
-        assert!(excused, "closed (reset {reset}) with {:?} unanswered", conn.awaited.front());
+        assert!(
+            excused,
+            "at {:?} {:?} {:?} closed (reset {reset}) after {:?} with {:?} unanswered",
+            self.net.elapsed(),
+            self.habit,
+            conn.peer,
+            conn.before,
+            conn.awaited.front()
+        );
     }
 
     fn finished(&mut self, conn: &Conn) -> bool {
@@ -334,6 +356,12 @@ impl Client {
         given_up
     }
 
+    /// Does nothing for a while; the clock will stop there.
+    fn pause(&mut self, now: Duration, pause: Duration) {
+        self.wait_until = now + pause;
+        self.net.alarm(pause);
+    }
+
     fn leave(&mut self, conn: Conn) {
         if self.rng.below(3) == 0 {
             conn.peer.reset();
@@ -341,6 +369,6 @@ impl Client {
             conn.peer.close();
         }
         let pause = Duration::from_micros(self.rng.below(5_000));
-        self.wait_until = self.net.elapsed() + pause;
+        self.pause(self.net.elapsed(), pause);
     }
 }
