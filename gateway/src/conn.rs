@@ -9,6 +9,8 @@
 //! C2 `End::drop` never borrows `Core`: it leaves its stream in `notes`, and the pump resets it.
 //! C3 A page that must wait for a held wire is copied to the heap before the pump goes to sleep,
 //!    so a parked connection holds no receive buffer.
+//! C4 A link receives a reply's next page only when its exchange asks, which it does while the
+//!    client's queue has room: pages wait in send queues alone, where the engine can free them.
 //!
 //! Cost of an event: one borrow, one wire call, no allocation (slots and heads are recycled).
 
@@ -331,7 +333,8 @@ impl Conn {
         if core.eof.is_some() || core.wire.sides().read == ReadSide::Done {
             return false;
         }
-        if core.rest.is_some() || !(held || core.may_decode()) {
+        let wanted = self.role() == Role::Server || core.is_wanted();
+        if core.rest.is_some() || !(held || core.may_decode()) || !wanted {
             core.park();
             drop(guard);
             self.watch_hangup(cx);
@@ -477,6 +480,9 @@ impl Conn {
         if self.cut_if_stalled() {
             return true;
         }
+        if self.stream.queued() > 0 {
+            self.core.borrow_mut().wire.restart_idle(self.state.shard.now());
+        }
         if self.wire_deadline().is_some()
             && let Err(error) = self.call(|wire, cx| wire.tick(cx))
         {
@@ -592,6 +598,12 @@ impl Core {
         if let Some(rest) = &mut self.rest {
             *rest = Buf::copy_of(rest);
         }
+    }
+
+    /// C4, for a one-stream link.
+    fn is_wanted(&self) -> bool {
+        let one = self.wire.traits().mux == Mux::One;
+        !one || self.slots.iter().all(|slot| slot.hungry || slot.ended)
     }
 
     /// A one-stream wire is stopped by its reader; a multiplexed one is always decoded.

@@ -36,6 +36,12 @@ impl End {
         };
         let Some(item) = slot.inbox.pop_front() else {
             slot.wait(cx);
+            slot.hungry = true;
+            let parked = core.parked;
+            drop(core);
+            if parked {
+                self.conn.wake();
+            }
             return Poll::Pending;
         };
         if let Item::Data(payload, _) = &item {
@@ -47,6 +53,19 @@ impl End {
             self.conn.wake();
         }
         Poll::Ready(item)
+    }
+
+    /// The exchange cannot take what waits for it: it goes to the heap, its pages go back.
+    pub(crate) fn unpin(&self) {
+        let mut core = self.conn.core.borrow_mut();
+        let Some(slot) = core.slots.get(self.id) else { return };
+        for item in &mut slot.inbox {
+            if let Item::Data(payload, _) = item
+                && payload.is_pooled()
+            {
+                *payload = Buf::copy_of(payload);
+            }
+        }
     }
 
     /// Ready when a data call may be made: it is this stream's turn and the queue has room.

@@ -41,7 +41,10 @@ async fn run(down: End, mut request: Box<Head>, end: bool) {
         let inner = pin!(serve(&track, &down, &mut request, end));
         race(&track, &down, &timer, inner).await
     };
-    if let Err(failure) = result {
+    if let Err(mut failure) = result {
+        if failure.cause == Cause::ClientGone && down.conn().stream.is_shed() {
+            failure.cause = Cause::BufferPressure;
+        }
         conclude(&track, &down, &request, &failure);
     }
     track.settle();
@@ -165,7 +168,7 @@ fn conclude(track: &Track, down: &End, request: &Head, failure: &Failure) {
     track.failed(failure);
     if matches!(failure.cause, Cause::ClientFault(_)) {
         // The wire has said its last words to this client.
-    } else if matches!(failure.cause, Cause::ClientGone | Cause::Stopping) {
+    } else if failure.cause.leaves_nobody() {
         down.reset(Fault::Cancelled);
     } else if track.reply_has_started() {
         down.reset(Fault::BodyTruncated);

@@ -30,6 +30,8 @@ pub(crate) enum Stage {
 pub(crate) enum Cause {
     /// More body than the route takes.
     BodyTooLarge,
+    /// The client took nothing while receive buffers were short and the heap for it was used up.
+    BufferPressure,
     /// The client closed or reset before its reply was complete.
     ClientGone,
     /// The client broke the protocol in its body.
@@ -53,6 +55,13 @@ pub(crate) enum Cause {
     UpstreamFault(Fault),
     /// The client took nothing of its reply for too long.
     WriteStalled,
+}
+
+impl Cause {
+    /// Nobody is there to be told.
+    pub(crate) fn leaves_nobody(self) -> bool {
+        matches!(self, Cause::BufferPressure | Cause::ClientGone | Cause::Stopping)
+    }
 }
 
 /// One exchange's failure. Plain data, 16 bytes at most.
@@ -80,7 +89,8 @@ impl Failure {
         match self.cause {
             Cause::BodyTooLarge | Cause::ClientGone | Cause::ClientFault(_) => Side::Downstream,
             Cause::WriteStalled => Side::Downstream,
-            Cause::LinksExhausted | Cause::NoEndpoint | Cause::NoRoute => Side::Ringway,
+            Cause::BufferPressure | Cause::LinksExhausted => Side::Ringway,
+            Cause::NoEndpoint | Cause::NoRoute => Side::Ringway,
             Cause::Panic | Cause::RequestTimeout | Cause::Stopping => Side::Ringway,
             Cause::ConnectRefused | Cause::ConnectTimeout | Cause::FirstByteTimeout => {
                 Side::Upstream
@@ -97,7 +107,8 @@ impl Failure {
             Cause::ClientGone => 499,
             Cause::ClientFault(fault) => fault.status(),
             Cause::NoRoute => 404,
-            Cause::LinksExhausted | Cause::NoEndpoint | Cause::Stopping => 503,
+            Cause::BufferPressure | Cause::LinksExhausted => 503,
+            Cause::NoEndpoint | Cause::Stopping => 503,
             Cause::ConnectRefused | Cause::UpstreamFault(_) => 502,
             Cause::ConnectTimeout | Cause::FirstByteTimeout | Cause::RequestTimeout => 504,
             Cause::UpstreamIdle => 504,
@@ -110,6 +121,7 @@ impl Failure {
     pub(crate) fn reason(&self) -> &'static str {
         match self.cause {
             Cause::BodyTooLarge => "body_too_large",
+            Cause::BufferPressure => "buffer_pressure",
             Cause::ClientGone => "client_gone",
             Cause::ClientFault(fault) => fault.reason(),
             Cause::ConnectRefused => "upstream_connect_failed",

@@ -110,6 +110,10 @@ impl<'a> Relay<'a> {
 
     fn poll_reply(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
         loop {
+            if self.must_wait(cx) {
+                self.track.reply_waits(true);
+                return Poll::Pending;
+            }
             let count = Count { bytes: &self.track.bytes_out, max: None };
             match step(&mut self.reply, self.up, self.down, count, cx) {
                 Moved::Some | Moved::TooLarge => {}
@@ -130,6 +134,16 @@ impl<'a> Relay<'a> {
                 }
             }
         }
+    }
+
+    /// Nothing more of a reply is asked for while the client's queue has no room for it.
+    fn must_wait(&self, cx: &mut Context<'_>) -> bool {
+        let begun = self.track.reply_has_started() && matches!(self.reply, Flow::Open);
+        let waits = begun && self.down.poll_ready(cx).is_pending();
+        if waits {
+            self.up.unpin();
+        }
+        waits
     }
 
     /// Passes a reply head on. True when the reply ends with it.

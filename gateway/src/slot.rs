@@ -34,6 +34,8 @@ pub(crate) struct Slot {
     pub(crate) gone: Option<Fault>,
     /// The last item of the peer's message is in the inbox or was taken.
     pub(crate) ended: bool,
+    /// The exchange asked for an item and found none.
+    pub(crate) hungry: bool,
 }
 
 impl Slot {
@@ -59,6 +61,7 @@ impl Slot {
             self.inbox_bytes += payload.len();
         }
         self.ended |= end;
+        self.hungry = false;
         self.inbox.push_back(item);
         self.reader.take()
     }

@@ -276,6 +276,14 @@ impl AnyWire {
         }
     }
 
+    /// The last message has only now left, or is still leaving: the peer's idle time begins anew.
+    /// Without it a slow reader would be called idle while it still reads.
+    pub fn restart_idle(&mut self, now: Instant) {
+        match self {
+            AnyWire::H1(wire) => wire.restart_idle(now),
+        }
+    }
+
     /// Whether the socket must be reset rather than closed: a message whose end is the
     /// connection's end was broken off, and a FIN would make it look whole.
     pub fn must_reset(&self) -> bool {

@@ -179,6 +179,13 @@ impl H1 {
         self.must_reset
     }
 
+    /// See [`crate::AnyWire::restart_idle`].
+    pub fn restart_idle(&mut self, now: Instant) {
+        if self.read == Read::Idle && !self.stream && self.deadline.is_some() {
+            self.deadline = Some(self.idle_deadline(now));
+        }
+    }
+
     /// Bytes of heap that the wire holds now: nothing but a head in pieces.
     pub fn held_bytes(&self) -> usize {
         self.scratch.as_ref().map_or(0, |scratch| scratch.held_bytes())
