@@ -2,7 +2,7 @@
 //!
 //! A [`Runtime`] owns a ring, an executor and a fixed region of receive buffers; its tasks use
 //! the [`Shard`] handle to listen, connect, wait and spawn, and [`Stream`]s to move [`Buf`]s.
-//! The engine knows no protocol. Nothing here is shared between shards but the [`mailbox`].
+//! The engine knows no protocol. Nothing here is shared between shards but the [`fn@mailbox`].
 //!
 //! Invariants:
 //! - I1 `Ring`, `Buf`, `Stream` and tasks are `!Send`.

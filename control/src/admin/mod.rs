@@ -8,7 +8,7 @@
 //! bound to loopback only. D2 At most [`CONNECTIONS_MAX`] connections at a time, each with one
 //! request of at most 8 KiB, and 5 s to ask and 5 s to take the answer. D3 The bytes are read by
 //! the same strict HTTP/1.1 wire that guards the data path. To add a page: a line in
-//! [`pages::PAGES`] and its closure in [`AdminState`].
+//! `PAGES` of `pages.rs` and its closure in [`AdminState`].
 
 mod address;
 mod connection;

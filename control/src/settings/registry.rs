@@ -176,7 +176,7 @@ registry! {
         "Bytes that may wait to be sent on one connection.";
     "inbox-bytes" inbox_bytes: usize = "64KiB", bytes(4 * KIB, 64 * MIB), Restart,
         "Received bytes that may wait unread on one connection.";
-    // 1 900 readers that take nothing, at 65 KiB each and the first 43 at 161 KiB (engine's config).
+    // 1 900 readers that take nothing: 65 KiB each, the first 43 161 KiB (engine's config).
     "stalled-bytes" stalled_bytes: usize = "128MiB", bytes(64 * KIB, 4 * GIB), Restart,
         "Heap of a shard that sends without progress may be copied to.";
     "poll-budget" poll_budget: u32 = "256", count(1, 65_536), Restart,

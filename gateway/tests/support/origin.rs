@@ -197,9 +197,9 @@ impl Link {
             }
             Conduct::Chunked => {
                 let head = ok("transfer-encoding: chunked\r\n");
-                let head_only = request.method() == "HEAD";
                 let size = rng.size(20_000);
-                let framed = if head_only { Vec::new() } else { chunked(&body, size) };
+                let bodiless = request.method() == "HEAD";
+                let framed = if bodiless { Vec::new() } else { chunked(&body, size) };
                 self.write([head, framed].concat());
             }
             Conduct::UntilClose => {
@@ -226,13 +226,10 @@ impl Link {
                 self.acts.push_back(Act::WaitUntil(now + pause));
                 self.acts.push_back(Act::Close);
             }
-            Conduct::DieFin => {
+            Conduct::DieFin | Conduct::DieReset => {
                 self.write(cut(whole(&exact), rng));
-                self.acts.push_back(Act::Close);
-            }
-            Conduct::DieReset => {
-                self.write(cut(whole(&exact), rng));
-                self.acts.push_back(Act::Reset);
+                let fin = matches!(plan.conduct, Conduct::DieFin);
+                self.acts.push_back(if fin { Act::Close } else { Act::Reset });
             }
             Conduct::DieMute => self.acts.push_back(Act::Close),
             Conduct::Silent => self.acts.push_back(Act::Mute),
