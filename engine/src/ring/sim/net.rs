@@ -208,6 +208,11 @@ impl Peer {
         self.read_up_to(into, usize::MAX)
     }
 
+    /// The connection was reset, whatever lies unread.
+    pub fn was_reset(&self) -> bool {
+        self.net.world.borrow().ends[self.end].was_reset
+    }
+
     /// Bytes that have arrived and were not read.
     pub fn unread(&self) -> usize {
         self.net.world.borrow().ends[self.end].received.len()

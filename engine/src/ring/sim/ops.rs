@@ -363,7 +363,7 @@ fn send(world: &mut World, end: usize, bytes: &[u8], done: &mut usize) -> Step {
     world.transmit(end, &left[..count]);
     *done += count;
     // Partly sent: either reported as short, or kept until the rest fits (MSG_WAITALL).
-    if *done < bytes.len() && !short && world.rng.chance(500_000) {
+    if *done < bytes.len() && !short && world.rng.chance(800_000) {
         return Step::Wait;
     }
     Step::Final(Outcome::plain(*done as i32))
