@@ -118,7 +118,7 @@ impl Buf {
     }
 
     /// True for a view of a receive page, false for heap bytes.
-    pub(crate) fn is_pooled(&self) -> bool {
+    pub fn is_pooled(&self) -> bool {
         matches!(self.page, Page::Pool(_))
     }
 
