@@ -31,6 +31,12 @@ struct Mutant {
     why: &'static str,
 }
 
+/// What runs on the simulated ring: the engine alone, and a whole shard.
+const SUITES: &[&[&str]] = &[
+    &["test", "--quiet", "-p", "engine", "--features", "sim", "--test", "sim*"],
+    &["test", "--quiet", "-p", "gateway", "--test", "sim"],
+];
+
 /// Seeds of one round. From 40 on the simulator also demands that every kind of fault was met,
 /// which is no verdict on the code: a mutant must break an invariant.
 const SEEDS: u64 = 39;
@@ -99,20 +105,26 @@ impl Bench {
     }
 
     fn builds(&self) -> anyhow::Result<bool> {
-        let command =
-            self.cargo(&["test", "--quiet", "-p", "gateway", "--test", "sim", "--no-run"]);
-        Ok(run::quietly(command, RUN_LIMIT)? == Ended::Succeeded)
+        for suite in SUITES {
+            let command = self.cargo(&[*suite, &["--no-run"]].concat());
+            if run::quietly(command, RUN_LIMIT)? != Ended::Succeeded {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
-    /// Runs the rounds; the first that does not pass ends it.
+    /// Runs the suites, round by round; the first that does not pass ends it.
     fn simulate(&self) -> anyhow::Result<Ended> {
         for round in 0..ROUNDS {
-            let mut command = self.cargo(&["test", "--quiet", "-p", "gateway", "--test", "sim"]);
-            command.env("RINGWAY_SEEDS", SEEDS.to_string());
-            command.env("RINGWAY_SEED_FIRST", (1 + round * SEEDS).to_string());
-            match run::quietly(command, RUN_LIMIT)? {
-                Ended::Succeeded => {}
-                other => return Ok(other),
+            for suite in SUITES {
+                let mut command = self.cargo(suite);
+                command.env("RINGWAY_SEEDS", SEEDS.to_string());
+                command.env("RINGWAY_SEED_FIRST", (1 + round * SEEDS).to_string());
+                match run::quietly(command, RUN_LIMIT)? {
+                    Ended::Succeeded => {}
+                    other => return Ok(other),
+                }
             }
         }
         Ok(Ended::Succeeded)
