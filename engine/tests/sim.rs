@@ -65,7 +65,7 @@ async fn serve(shard: Shard, listener: Listener, stopper: Stopper, forward: bool
 }
 
 async fn echo(shard: Shard, stream: Stream) {
-    if shard.random() % 4 == 0 {
+    if shard.random().is_multiple_of(4) {
         stream.heads();
     }
     if copy(&shard, &stream, &stream).await.is_ok() {
@@ -279,7 +279,7 @@ fn config(rng: &mut Rng) -> ShardConfig {
 /// Runs one seed to its end.
 fn run(seed: u64) -> Report {
     let mut rng = Rng::new(seed);
-    let quiet = seed % 8 == 0;
+    let quiet = seed.is_multiple_of(8);
     let faults = if quiet { Faults::none() } else { Faults::seeded(&mut rng) };
     let net = Net::new(seed, faults);
     let mut runtime = Runtime::simulated(&config(&mut rng), &net);

@@ -58,6 +58,8 @@ pub(crate) struct Tally {
     pub(crate) connections: u64,
     /// Clients that gave up waiting.
     pub(crate) gave_up: u64,
+    /// Requests begun that panic in the gateway.
+    pub(crate) panics: u64,
     /// Replies by the gateway: 502, 503, 504, 408, 4xx else.
     pub(crate) statuses: [u64; 5],
 }
@@ -71,6 +73,7 @@ impl Tally {
         self.broken += other.broken;
         self.connections += other.connections;
         self.gave_up += other.gave_up;
+        self.panics += other.panics;
         for (mine, theirs) in self.statuses.iter_mut().zip(other.statuses) {
             *mine += theirs;
         }
@@ -239,6 +242,7 @@ impl Client {
             conn.last |= old || close;
             conn.awaited.push_back(plan);
             self.tally.sent += 1;
+            self.tally.panics += u64::from(plan.conduct == Conduct::Panic);
         }
     }
 

@@ -86,11 +86,6 @@ impl Reader {
         (self.state != State::Head).then_some(&self.message)
     }
 
-    /// True when not a byte of a next message has been seen.
-    pub(crate) fn idle(&self) -> bool {
-        self.state == State::Head && self.input.is_empty()
-    }
-
     /// The next complete message. `eof`: no more bytes will come, and the end was clean.
     pub(crate) fn next(&mut self, side: Side, eof: bool) -> Result<Option<Message>, String> {
         while self.state != State::Complete {

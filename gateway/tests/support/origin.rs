@@ -233,6 +233,7 @@ impl Link {
             }
             Conduct::DieMute => self.acts.push_back(Act::Close),
             Conduct::Silent => self.acts.push_back(Act::Mute),
+            Conduct::Panic => panic!("request {} was to panic in the gateway", plan.id),
         }
     }
 

@@ -47,10 +47,12 @@ pub(crate) enum Conduct {
     DieMute,
     /// Nothing, for ever.
     Silent,
+    /// The exchange panics in the gateway, before any origin hears of it.
+    Panic,
 }
 
 impl Conduct {
-    const ALL: [(Conduct, char, u64); 14] = [
+    const ALL: [(Conduct, char, u64); 15] = [
         (Conduct::Exact, 'e', 40),
         (Conduct::Chunked, 'c', 25),
         (Conduct::UntilClose, 'u', 4),
@@ -65,12 +67,13 @@ impl Conduct {
         (Conduct::DieReset, 'r', 2),
         (Conduct::DieMute, 'd', 2),
         (Conduct::Silent, 'l', 1),
+        (Conduct::Panic, 'p', 1),
     ];
 
     /// True when the client may expect the origin's reply, whole.
     pub(crate) fn is_good(self) -> bool {
-        use Conduct::{DieFin, DieMute, DieReset, Silent};
-        !matches!(self, DieFin | DieReset | DieMute | Silent)
+        use Conduct::{DieFin, DieMute, DieReset, Panic, Silent};
+        !matches!(self, DieFin | DieReset | DieMute | Silent | Panic)
     }
 }
 
@@ -136,6 +139,9 @@ impl Plan {
         let mut head = format!("{method} {} HTTP/1.{version}\r\nhost: sim.test\r\n", self.target());
         if close {
             head.push_str("connection: close\r\n");
+        }
+        if self.conduct == Conduct::Panic {
+            head.push_str("x-ringway-panic: 1\r\n");
         }
         let body = super::http::pattern(self.id ^ UPLOAD, self.upload_bytes);
         match self.upload {
