@@ -15,6 +15,7 @@ use std::future::poll_fn;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::rc::Rc;
+use std::task::Poll;
 use std::time::Duration;
 
 use engine::sim::{Fault, Faults, Net, Peer, PeerListener, Rng, Shape};
@@ -35,6 +36,8 @@ enum Act {
     Abort,
     /// The far end leaves with bytes unread, which resets the connection.
     FarReset,
+    /// The same while the shard is sending as much as it can.
+    BusyReset,
     /// The shard waits without receiving; the far end leaves.
     HangUp,
     /// As `Echo`, on a connection that the shard opens.
@@ -45,13 +48,14 @@ enum Act {
     GiveUp,
 }
 
-const ACTS: [Act; 10] = [
+const ACTS: [Act; 11] = [
     Act::Echo,
     Act::Switching,
     Act::Upload,
     Act::Download,
     Act::Abort,
     Act::FarReset,
+    Act::BusyReset,
     Act::HangUp,
     Act::Out,
     Act::Refused,
@@ -171,7 +175,7 @@ impl Part {
         }
         let most = (self.bytes.len() - self.sent).min(rng.size(30_000));
         self.sent += far.write(&self.bytes[self.sent..self.sent + most]);
-        if self.act == Act::FarReset {
+        if matches!(self.act, Act::FarReset | Act::BusyReset) {
             if far.unread() {
                 self.close(End::Open);
             }
@@ -198,7 +202,7 @@ fn script(seed: u64) -> Vec<(Act, Vec<u8>)> {
     let mut rng = Rng::new(seed);
     let mut parts: Vec<(Act, Vec<u8>)> = Vec::new();
     for round in 0..16 {
-        let act = ACTS[if round < 10 { round } else { rng.below(10) as usize }];
+        let act = ACTS[if round < ACTS.len() { round } else { rng.below(11) as usize }];
         let length = match act {
             Act::HangUp | Act::Refused | Act::GiveUp | Act::Download => 0,
             Act::Abort => 50_000 + rng.size(100_000),
@@ -223,6 +227,7 @@ async fn play(shard: Shard, stream: Stream, act: Act, stage: Rc<Stage>, index: u
         Act::Download => download(&shard, stream, index).await,
         Act::Abort => abort(stream).await,
         Act::FarReset => far_reset(stream).await,
+        Act::BusyReset => busy_reset(stream).await,
         _ => hang_up(stream).await,
     };
     stage.results.borrow_mut().push((index, seen));
@@ -324,6 +329,29 @@ async fn far_reset(stream: Stream) -> Seen {
     Seen { end, ..Seen::default() }
 }
 
+/// Whether the send or the receive is told of the reset, the receive must not end cleanly.
+async fn busy_reset(stream: Stream) -> Seen {
+    let part = bytes::Bytes::from(vec![7; 50_000]);
+    let end = poll_fn(|cx| {
+        while let Poll::Ready(Ok(())) = stream.poll_room(cx) {
+            if stream.push(Piece::Bytes(part.clone())).is_err() {
+                break;
+            }
+        }
+        loop {
+            match stream.poll_recv(cx) {
+                Poll::Ready(Ok(Some(_))) => {}
+                Poll::Ready(Ok(None)) => return Poll::Ready("fin"),
+                Poll::Ready(Err(_)) => return Poll::Ready("reset"),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+    });
+    let end = end.await;
+    stream.reset();
+    Seen { end, ..Seen::default() }
+}
+
 async fn hang_up(stream: Stream) -> Seen {
     stream.pause();
     poll_fn(|cx| stream.poll_hangup(cx)).await;
@@ -337,7 +365,7 @@ async fn connect(shard: Shard, act: Act, to: Address, stage: Rc<Stage>, index: u
         // One poll starts it; whether it is done at once does not matter.
         poll_fn(|cx| {
             let _ = connecting.as_mut().poll(cx);
-            std::task::Poll::Ready(())
+            Poll::Ready(())
         })
         .await;
         shard.yield_now().await;

@@ -228,7 +228,8 @@ fn equal_seeds_give_equal_traces() {
         bench.push(1, Request::Accept { fd: bench.listener });
         let peers: Vec<Peer> = (0..8).map(|_| bench.net.connect(&bench.address)).collect();
         bench.run();
-        peers.iter().for_each(|peer| drop(peer.write(b"hello")));
+        let sent: usize = peers.iter().map(|peer| peer.write(b"hello")).sum();
+        assert!(sent > 0);
         bench.run();
         bench.net.trace_hash()
     };
