@@ -381,7 +381,7 @@ fn number(name: &str) -> Option<u64> {
 }
 
 /// Seeds of a run in CI, where nothing else is said.
-const SEEDS: u64 = 60;
+const SEEDS: u64 = 40;
 /// So many seeds meet every kind of fault.
 const SEEDS_FOR_ALL: u64 = 40;
 
