@@ -1,4 +1,5 @@
-//! Handles that outlive their sockets: what has ended is never taken for what has its slot now (I4).
+//! Handles that outlive their sockets: what has ended is never taken for what has its slot now
+//! (I4).
 //!
 //! A server finishes every connection at once and keeps the handles. While later connections are
 //! served from the same slots, old handles are used and dropped at random. No fault is injected, so

@@ -150,8 +150,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "blocked-chunk-lost",
         file: "gateway/src/relay.rs",
-        find: "            *flow = Flow::Blocked(chunk, end);\n",
-        replace: "            drop(chunk);\n",
+        find: "            *flow = Flow::Blocked(payload, end);\n",
+        replace: "            drop(payload);\n",
         why: "payload that had to wait for room is dropped",
     },
     Mutant {
@@ -160,12 +160,5 @@ pub(super) const MUTANTS: &[Mutant] = &[
         find: "        Ok(end && !interim)\n",
         replace: "        Ok(end || interim)\n",
         why: "an interim reply is taken for the final one",
-    },
-    Mutant {
-        name: "link-forgotten-idle",
-        file: "gateway/src/upstream.rs",
-        find: "            if let Some(end) = conn.open() {\n",
-        replace: "            if let Some(end) = conn.open().filter(|_| false) {\n",
-        why: "an idle link is taken out of its pool and neither used nor closed",
     },
 ];

@@ -8,6 +8,7 @@ use crate::io::Io;
 use crate::net::slot::{Active, Flag, Phase, Socket};
 use crate::op::NO_OP;
 use crate::ring::Cqe;
+use crate::task::raw::TaskId;
 
 /// Names of the checks, with how often each was made in one audit.
 pub type Audit = [(&'static str, u64); 7];
@@ -24,6 +25,7 @@ pub(crate) fn audit(io: &mut Io) -> Audit {
         assert!(socket.queued() <= limit, "{key:?} has {} bytes queued", socket.queued());
         if !io.leaving && !socket.is(Flag::DIRTY) {
             not_forgotten(socket);
+            writers_told(socket, io.limits.out_bytes / 2);
         }
     }
     for group in Group::ALL {
@@ -95,6 +97,18 @@ fn served(io: &Io, group: Group) -> u64 {
         }
     }
     1
+}
+
+/// With no send in flight, whose end would tell them: whoever waits for room has none, and whoever
+/// waits for the queue to be empty has something in it.
+fn writers_told(socket: &Socket, half: usize) {
+    let Some(active) = socket.active.as_ref().filter(|active| active.send == NO_OP) else {
+        return;
+    };
+    let waits_for_room = active.room_waiter != TaskId::NONE;
+    assert!(!waits_for_room || active.queued() >= half, "not told of room: {}", show(socket));
+    let waits_for_end = active.flush_waiter != TaskId::NONE;
+    assert!(!waits_for_end || !active.flushed(), "not told of the end: {}", show(socket));
 }
 
 /// Every socket that waits has something under way that will wake it.
