@@ -107,7 +107,7 @@ median() {
         END { half = int((NR + 1) / 2); printf "%.2f\n", (value[half] + value[NR + 1 - half]) / 2 }'
 }
 
-# binary VARIABLE PACKAGE NAME: the path in $VARIABLE, else a release build of PACKAGE.
+# binary VARIABLE PACKAGE NAME: the path in $VARIABLE, else a build of PACKAGE as it is shipped.
 binary() {
     if [[ -n ${!1:-} ]]; then
         [[ -x ${!1} ]] || fail "$1=${!1} is no program"
@@ -115,8 +115,8 @@ binary() {
         return
     fi
     say "building $3 (set $1 to skip this)"
-    (cd "$ROOT" && cargo build --quiet --release -p "$2") >&2 || fail "cannot build $3"
-    echo "${CARGO_TARGET_DIR:-$ROOT/target}/release/$3"
+    (cd "$ROOT" && cargo build --quiet --profile dist -p "$2") >&2 || fail "cannot build $3"
+    echo "${CARGO_TARGET_DIR:-$ROOT/target}/dist/$3"
 }
 
 # raise_nofile COUNT: descriptors for this script and what it starts.

@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use anyhow::{bail, ensure};
 
+use crate::release::Profile;
 use crate::tally::Tally;
 use crate::tools::{self, Tool};
 use crate::workspace::Workspace;
@@ -122,7 +123,11 @@ fn doc(workspace: &Workspace) -> anyhow::Result<Tally> {
 
 /// The Lua scripts under wrk against the release binary.
 fn scripts(workspace: &Workspace) -> anyhow::Result<Tally> {
-    Ok(Tally::step(run::succeeds(release::script(workspace, "scripts/check.sh")?)?))
+    Ok(Tally::step(run::succeeds(release::script(
+        workspace,
+        "scripts/check.sh",
+        Profile::Release,
+    )?)?))
 }
 
 #[cfg(test)]

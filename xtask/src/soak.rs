@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use anyhow::ensure;
 
+use crate::release::Profile;
 use crate::tally::Tally;
 use crate::workspace::Workspace;
 use crate::{fuzz, interop, mutants, release, run, tools};
@@ -141,7 +142,7 @@ fn versus(workspace: &Workspace) -> anyhow::Result<Outcome> {
 
 /// A measuring script with the release binaries; its output is the figures.
 fn script(workspace: &Workspace, path: &str) -> anyhow::Result<Outcome> {
-    let captured = run::captured(release::script(workspace, path)?)?;
+    let captured = run::captured(release::script(workspace, path, Profile::Dist)?)?;
     Ok(Outcome { tally: Tally::step(captured.succeeded), figures: captured.text })
 }
 
