@@ -23,6 +23,10 @@ use crate::task::raw::TaskId;
 /// Below 1/16 of a group's pages buffers are short.
 const LOW_WATER: usize = 16;
 
+/// Unread bytes that are copied to the heap are joined up to this: a multishot may have delivered
+/// a whole ring at once, and one piece of all that would overshoot a send queue by as much.
+const HEAP_BUF_BYTES: usize = 32 * 1024;
+
 /// The error of every call on a handle whose socket is gone.
 pub(crate) fn gone() -> io::Error {
     io::ErrorKind::NotConnected.into()
@@ -235,11 +239,16 @@ impl Io {
         if !active.inbox.iter().any(Buf::is_pooled) {
             return;
         }
-        let bytes: Vec<u8> = active.inbox.drain(..).fold(Vec::new(), |mut bytes, buf| {
-            bytes.extend_from_slice(&buf);
-            bytes
-        });
+        let mut bytes = Vec::new();
+        let mut bufs = std::mem::take(&mut active.inbox);
         active.inbox_bytes = 0;
+        for buf in bufs.drain(..) {
+            if !bytes.is_empty() && bytes.len() + buf.len() > HEAP_BUF_BYTES {
+                active.push_back(Buf::heap(&bytes));
+                bytes.clear();
+            }
+            bytes.extend_from_slice(&buf);
+        }
         active.push_back(Buf::heap(&bytes));
     }
 
