@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,10 +16,12 @@ use router::{Cluster, ClusterId, ClusterSpec, Endpoint, EndpointSpec, RouteSpec,
 
 use crate::config::{Config, Item, ListenerSpec, Protocols};
 use crate::decode::Fault;
-use crate::error::{ConfigError, did_you_mean};
+use crate::error::ConfigError;
 use crate::settings::{REGISTRY, Settings, position};
 use crate::snapshot::{ListenerPlan, RoutePlan, Snapshot};
 use crate::tree::{Node, Place, shorten};
+
+mod route;
 
 /// The only protocol of this build.
 const PROTOCOL: &str = "http1";
@@ -29,20 +32,24 @@ const PROTOCOLS_LATER: &[&str] = &["http2", "http3", "grpc", "thrift", "tcp", "t
 /// Largest weight of an endpoint; keeps all sums and products far below 64 bits.
 const WEIGHT_MAX: u32 = 65_535;
 
-/// Names to addresses, each name asked once.
+/// Names to addresses, each name asked once; and files that the configuration names.
 pub(crate) struct Resolve {
     ask: fn(&str, u16) -> io::Result<Vec<SocketAddr>>,
+    read: fn(&Path) -> io::Result<Vec<u8>>,
     known: BTreeMap<(String, u16), Result<Vec<SocketAddr>, String>>,
 }
 
 impl Resolve {
     /// The system's resolver. Blocks.
     pub(crate) fn system() -> Resolve {
-        Resolve::with(|name, port| Ok((name, port).to_socket_addrs()?.collect()))
+        let ask = |name: &str, port| Ok((name, port).to_socket_addrs()?.collect());
+        Resolve { ask, read: |path| std::fs::read(path), known: BTreeMap::new() }
     }
 
+    /// For tests and fuzzers: no network, and no file is there.
     pub(crate) fn with(ask: fn(&str, u16) -> io::Result<Vec<SocketAddr>>) -> Resolve {
-        Resolve { ask, known: BTreeMap::new() }
+        let read = |_: &Path| Err(io::ErrorKind::NotFound.into());
+        Resolve { ask, read, known: BTreeMap::new() }
     }
 
     /// All distinct addresses of the first family the name has, IPv4 before IPv6, sorted: the
@@ -286,38 +293,6 @@ impl Compile<'_> {
         }
     }
 
-    fn routes(&mut self) -> Vec<RoutePlan> {
-        let config = self.config;
-        let names: BTreeMap<&str, u32> =
-            config.clusters.iter().map(|item| item.name.as_str()).zip(0..).collect();
-        let mut ids: BTreeMap<&str, Place> = BTreeMap::new();
-        let mut plans = Vec::new();
-        for (item, index) in config.routes.iter().zip(0..) {
-            if !item.name.is_empty()
-                && let Some(first) = ids.insert(&item.name, item.place(&["id"]))
-            {
-                let (id, line) = (shorten(&item.name), first.line);
-                let message = format!("route id `{id}` is already used on line {line}");
-                self.fault(item.place(&["id"]), message);
-            }
-            let Some(spec) = &item.spec else { continue };
-            let cluster = names.get(spec.cluster.as_str()).copied();
-            let named = !(item.healed && spec.cluster.is_empty());
-            if cluster.is_none() && named {
-                let message = format!("unknown cluster `{}`", shorten(&spec.cluster));
-                let hint = did_you_mean(&spec.cluster, names.keys().copied());
-                let place = item.place(&["cluster"]);
-                self.faults.push(Fault { hint, ..Fault::new(place, message) });
-            }
-            let timeout = spec.timeout.map(|time| time.as_millis() as u64);
-            self.range(item.place(&["timeout"]), "timeout", "request-timeout", timeout);
-            let body = spec.body_bytes_max;
-            self.range(item.place(&["body_bytes_max"]), "body_bytes_max", "body-bytes-max", body);
-            plans.push(route(index, spec, cluster, &config.settings));
-        }
-        plans
-    }
-
     /// Builds the table, and gives its faults their places. Routes with faults of their own are
     /// tried alone: half of one must not seem to take another's place.
     fn table(&mut self) -> Table {
@@ -400,26 +375,10 @@ fn cluster(
     }
 }
 
-/// A route without a cluster is only made beside a fault; its plan is never used.
-fn route(index: u32, spec: &RouteSpec, cluster: Option<u32>, settings: &Settings) -> RoutePlan {
-    RoutePlan {
-        id: spec.id.clone(),
-        index,
-        cluster: ClusterId(cluster.unwrap_or(0)),
-        timeout: spec.timeout.or(settings.request_timeout()),
-        body_bytes_max: spec.body_bytes_max.or(settings.body_bytes_max()),
-        retry: spec.retry.unwrap_or(true),
-    }
-}
-
-/// The limits of client connections. A wire learns a body's length before its route is known, so
-/// it enforces the largest limit of any route; the exchange then enforces the route's own.
+/// The limits of client connections. How long a body may be is its route's to say, and so the
+/// exchange's to enforce.
 fn listener_wire(config: &Config) -> WireSpec {
-    let setting = config.settings.body_bytes_max();
-    let specs = config.routes.iter().filter_map(|item| item.spec.as_ref());
-    let limits = specs.map(|spec| spec.body_bytes_max.or(setting));
-    let largest = limits.reduce(|a, b| Some(a?.max(b?)));
-    WireSpec { body_bytes_max: largest.unwrap_or(setting), ..config.settings.wire() }
+    WireSpec { body_bytes_max: None, ..config.settings.wire() }
 }
 
 /// An address as typed.

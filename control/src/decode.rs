@@ -67,7 +67,6 @@ const LATER: &[&str] = &[
     "thrift",
     "tls",
     "transcode",
-    "upgrade",
     "websocket",
 ];
 

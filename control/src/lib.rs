@@ -24,5 +24,5 @@ pub use config::fuzz_config;
 pub use error::ConfigError;
 pub use publish::{Acknowledge, Publisher, Subscriber};
 pub use settings::{Applies, Kind, REGISTRY, Setting, Settings, Source, Unit};
-pub use snapshot::{ListenerPlan, RoutePlan, Snapshot};
+pub use snapshot::{ErrorPage, ErrorPages, ListenerPlan, RoutePlan, Snapshot};
 pub use source::{Sources, load, reload};

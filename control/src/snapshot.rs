@@ -7,6 +7,7 @@
 //! Invariants: `table` was built from `routes` in this order, so `RouteId(i)` is `routes[i]`;
 //! every `RoutePlan::cluster` is a position in `clusters`; generations only grow.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -61,10 +62,44 @@ pub struct RoutePlan {
     /// Limit of the whole request; the setting `request-timeout` where the route has none.
     pub timeout: Option<Duration>,
     /// Limit of the request body in bytes; the setting `body-bytes-max` where the route has none.
-    /// The listener's wire only enforces the largest of all routes.
     pub body_bytes_max: Option<u64>,
     /// Whether a safe request may be sent again on a stale connection.
     pub retry: bool,
+    /// What to answer instead of plain words.
+    pub error_pages: Arc<ErrorPages>,
+    /// Collect request bodies up to so many bytes before an endpoint is picked.
+    pub buffer_request_bytes_max: Option<u64>,
+    /// Take so many bytes of a reply before the client has room for them.
+    pub buffer_reply_bytes_max: Option<u64>,
+    /// Protocols that a client may upgrade to, in lower case.
+    pub upgrade: Vec<String>,
+}
+
+/// One page.
+#[derive(Debug, PartialEq, Eq)]
+pub struct ErrorPage {
+    /// For Content-Type.
+    pub content_type: String,
+    /// The page, as it is sent.
+    pub body: Vec<u8>,
+}
+
+/// Pages by status.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct ErrorPages {
+    by_status: BTreeMap<u16, Arc<ErrorPage>>,
+}
+
+impl ErrorPages {
+    /// False when the status had a page already.
+    pub(crate) fn insert(&mut self, status: u16, page: &Arc<ErrorPage>) -> bool {
+        self.by_status.insert(status, Arc::clone(page)).is_none()
+    }
+
+    /// The page of a status.
+    pub fn page(&self, status: u16) -> Option<&ErrorPage> {
+        self.by_status.get(&status).map(|page| &**page)
+    }
 }
 
 impl Snapshot {

@@ -3,7 +3,7 @@
 //! A try that failed before anything of a reply was seen may be repeated once on a fresh link: any
 //! request if nothing of it can have reached a server, an idempotent one without a body if the
 //! link had served before and was closed in its idle time (RFC 9112 section 9.3.1). A request
-//! with a body is not repeated after its first byte went out: nothing is kept to replay.
+//! with a body is not repeated after its first byte went out, unless its route had it stored.
 
 use std::future::poll_fn;
 use std::rc::Rc;
@@ -15,7 +15,7 @@ use router::EndpointId;
 use crate::end::End;
 use crate::exchange::Track;
 use crate::failure::{Cause, Failure, Stage, is_idempotent};
-use crate::relay::Relay;
+use crate::relay::{Body, Relay};
 use crate::shard::Plan;
 use crate::upstream::{self, Link};
 
@@ -25,7 +25,7 @@ pub(crate) async fn forward(
     down: &End,
     plan: &Rc<Plan>,
     request: &Head,
-    end: bool,
+    body: &Body,
 ) -> Result<(), Failure> {
     let idempotent = is_idempotent(request.method());
     let mut avoid: Option<EndpointId> = None;
@@ -38,9 +38,9 @@ pub(crate) async fn forward(
             return Err(Failure::new(Stage::Connect, Cause::NoEndpoint));
         };
         track.begin_try(&endpoint);
-        let result = attempt(track, down, (&endpoint, fresh), request, end).await;
+        let result = attempt(track, down, (&endpoint, fresh), request, body).await;
         match result {
-            Err(failure) if tries_left > 0 && may_repeat(track, &failure, idempotent, end) => {
+            Err(failure) if tries_left > 0 && may_repeat(track, &failure, idempotent, body) => {
                 track.state.metrics.word(WordFamily::Retries, failure.reason());
                 avoid = (failure.stage == Stage::Connect).then_some(id);
             }
@@ -50,8 +50,8 @@ pub(crate) async fn forward(
 }
 
 /// A body of which nothing was taken yet can still be sent whole.
-fn may_repeat(track: &Track, failure: &Failure, idempotent: bool, end: bool) -> bool {
-    let replayable = end || track.bytes_in.get() == 0;
+fn may_repeat(track: &Track, failure: &Failure, idempotent: bool, body: &Body) -> bool {
+    let replayable = body.is_repeatable() || track.bytes_in.get() == 0;
     replayable && failure.may_retry(idempotent)
 }
 
@@ -60,8 +60,9 @@ async fn attempt(
     down: &End,
     (endpoint, fresh): (&Rc<upstream::Endpoint>, bool),
     request: &Head,
-    end: bool,
+    body: &Body,
 ) -> Result<(), Failure> {
+    let end = matches!(body, Body::None);
     let Link { end: up, reused } = upstream::checkout(track, endpoint, fresh).await?;
     let mut sent = false;
     let result = match up.send_head(request, end) {
@@ -69,15 +70,9 @@ async fn attempt(
         Ok(()) => {
             sent = true;
             track.head_sent(end);
-            let mut relay = Relay::new(track, down, &up, end);
+            let mut relay = Relay::new(track, down, up, body);
             poll_fn(|cx| relay.poll(cx)).await
         }
     };
-    match result {
-        Ok(()) => {
-            up.release();
-            Ok(())
-        }
-        Err(failure) => Err(Failure { reused, sent, ..failure }),
-    }
+    result.map_err(|failure| Failure { reused, sent, ..failure })
 }

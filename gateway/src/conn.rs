@@ -181,6 +181,11 @@ impl Conn {
             && sides.write == WriteSide::Open
     }
 
+    /// Whether the sending side is to be ended once it is flushed.
+    pub(crate) fn shuts(&self) -> bool {
+        self.core.borrow().wire.sides().write == WriteSide::ShutAfterFlush
+    }
+
     /// The fault that ended this connection, if any.
     pub(crate) fn fault(&self) -> Option<Fault> {
         self.core.borrow().fault
@@ -366,13 +371,19 @@ impl Conn {
     }
 
     /// The peer sends no more. Streams in progress learn that it left: a client that closes its
-    /// side has given up its request, as nginx also reads it.
+    /// side has given up its request, as nginx also reads it. In a tunnel it has ended one
+    /// direction, which the wire says.
     fn end_of_input(&self, clean: bool) -> bool {
         self.core.borrow_mut().eof = Some(clean);
-        if self.role() == Role::Server {
+        let leaves = !clean || !self.is_tunnel();
+        if self.role() == Role::Server && leaves {
             self.mark_gone();
         }
         true
+    }
+
+    fn is_tunnel(&self) -> bool {
+        self.core.borrow().wire.is_tunnel()
     }
 
     /// Tells the wire of the end of input once everything before it is decoded.
@@ -392,7 +403,7 @@ impl Conn {
     }
 
     fn watch_hangup(&self, cx: &mut Context<'_>) {
-        if self.role() == Role::Client {
+        if self.role() == Role::Client || self.is_tunnel() {
             return;
         }
         self.stream.pause();
@@ -535,8 +546,9 @@ impl Conn {
         let must_reset = self.core.borrow().wire.must_reset();
         match self.role() {
             _ if must_reset => self.stream.reset(),
-            Role::Client => self.stream.abort(),
-            Role::Server => self.stream.finish(self.state.shard.now() + FINISH_TIMEOUT),
+            // The last bytes of a tunnel may still be on their way out.
+            Role::Client if self.stream.queued() == 0 => self.stream.abort(),
+            _ => self.stream.finish(self.state.shard.now() + FINISH_TIMEOUT),
         }
     }
 
@@ -546,6 +558,10 @@ impl Conn {
             self.call(|wire, cx| wire.reset(id, Fault::Cancelled, cx));
             self.free(id);
             if self.role() == Role::Client && self.one_stream() {
+                if self.core.borrow().wire.must_reset() {
+                    // A FIN would look like the end that was never sent.
+                    self.stream.reset();
+                }
                 self.abort();
             }
         }

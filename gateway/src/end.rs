@@ -150,7 +150,12 @@ impl End {
     }
 
     pub(crate) fn send_end(&self, trailers: Option<&Head>) -> Result<(), Gone> {
-        self.conn.call(|wire, cx| wire.end(self.id, trailers, cx))
+        self.conn.call(|wire, cx| wire.end(self.id, trailers, cx))?;
+        if self.conn.role() == Role::Client && self.conn.shuts() {
+            // Half-closing is the pump's: nothing else may wake a link's pump now.
+            self.conn.wake();
+        }
+        Ok(())
     }
 
     /// Ends this stream in error: the peer sees a cut, never a clean end.

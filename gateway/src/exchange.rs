@@ -18,14 +18,16 @@ use std::time::{Duration, Instant};
 
 use engine::{Address, Timer};
 use observe::{Gauge, Metric, Phase, Place, Protocol, Record, WordFamily};
-use protocols::{Fault, Head, Length, Version, WireSpec};
+use protocols::{Fault, Head, Length, Version, Wire as _, WireSpec};
 use router::Query;
 
 use crate::attempt;
 use crate::conn::{Conn, Running};
 use crate::end::End;
 use crate::failure::{self, Cause, Failure, Side, Stage};
+use crate::relay::Body;
 use crate::shard::{Plan, State};
+use crate::stash::{Filled, Stash};
 use crate::upstream::Endpoint;
 
 /// The future of one exchange, for [`crate::conn::Pump`].
@@ -64,9 +66,58 @@ async fn serve(track: &Track, down: &End, request: &mut Head, end: bool) -> Resu
     let plan = route(track, down.conn(), request)?;
     down.conn().stream.annotate(PROTOCOL_HTTP1, STATE_BUSY, plan.index());
     track.follow(&plan, request)?;
-    edit(&track.state, down.conn(), request);
-    let end = end || request.length() == Length::Empty;
-    attempt::forward(track, down, &plan, request, end).await
+    edit(&track.state, down.conn(), &plan, request);
+    let body = match (request.length(), plan.buffer_request_bytes_max()) {
+        (Length::Empty, _) => Body::None,
+        _ if end => Body::None,
+        (Length::Exact(_) | Length::Unknown, Some(max)) => {
+            collect(track, down, request, max).await?
+        }
+        _ => Body::Flows,
+    };
+    attempt::forward(track, down, &plan, request, &body).await
+}
+
+/// Collects the request's body before anything of it is forwarded. The head then says how long it
+/// is; a client that waits to be told to send it is told here.
+async fn collect(
+    track: &Track,
+    down: &End,
+    request: &mut Head,
+    bytes_max: u64,
+) -> Result<Body, Failure> {
+    if request.remove(b"expect") > 0 {
+        go_ahead(&track.state, down);
+    }
+    let bytes_max = track.body_bytes_max.get().map_or(bytes_max, |max| max.min(bytes_max));
+    if matches!(request.length(), Length::Exact(bytes) if bytes > bytes_max) {
+        return Err(Failure::new(Stage::Route, Cause::BodyTooLarge));
+    }
+    let mut stash = Box::new(Stash::new(&track.state, bytes_max));
+    let filled = poll_fn(|cx| stash.poll_fill(down, cx)).await;
+    track.bytes_in.set(stash.held());
+    let failed = |cause| Err(Failure::new(Stage::Route, cause));
+    match filled {
+        Filled::Whole if stash.held() <= bytes_max => {}
+        Filled::Whole | Filled::Full | Filled::Head(..) => return failed(Cause::BodyTooLarge),
+        Filled::OverBudget => return failed(Cause::BufferBudget),
+        Filled::Cut { fault, .. } => return failed(client_cause(&track.state, fault)),
+    }
+    let stored = Box::new(stash.into_stored());
+    if stored.trailers().is_some() {
+        return Ok(Body::Stored(stored));
+    }
+    request.set_length(Length::Exact(stored.bytes()));
+    Ok(if stored.bytes() == 0 { Body::None } else { Body::Stored(stored) })
+}
+
+/// Asks a client that waits for it to send its body (RFC 9110 section 10.1.1).
+fn go_ahead(state: &State, down: &End) {
+    let mut head = state.take_head();
+    head.set_status(100, b"Continue");
+    // A client that left meanwhile is noticed where its body is awaited.
+    let _ = down.send_head(&head, false);
+    state.give_head(head);
 }
 
 /// Polls the inner future, unless the client left or a deadline passed.
@@ -109,13 +160,23 @@ fn route(track: &Track, conn: &Conn, request: &Head) -> Result<Rc<Plan>, Failure
 }
 
 /// Route-level edits of the request head: once, whatever the number of tries.
-fn edit(state: &State, conn: &Conn, request: &mut Head) {
-    request.remove_hop_by_hop();
+fn edit(state: &State, conn: &Conn, plan: &Plan, request: &mut Head) {
     if request.length() == Length::Tunnel {
-        request.set_length(Length::Empty);
+        upgrade(plan, request);
     }
+    request.remove_hop_by_hop();
     if state.options().forwarded {
         forwarded(state, conn, request);
+    }
+}
+
+/// Asks the upstream for the first protocol of the client's list that the route lets through; a
+/// request with no such protocol goes on as if it had not asked (RFC 9110 section 7.8).
+fn upgrade(plan: &Plan, request: &mut Head) {
+    let asked = request.field(b"upgrade").unwrap_or_default();
+    match plan.upgrade(asked) {
+        Some(protocol) => request.set(b"upgrade", protocol.as_bytes()),
+        None => request.set_length(Length::Empty),
     }
 }
 
@@ -188,9 +249,15 @@ pub(crate) fn client_cause(state: &State, fault: Fault) -> Cause {
 
 fn answer(track: &Track, down: &End, request: &Head, failure: &Failure) {
     let state = &track.state;
+    if failure.cause == Cause::BodyTooLarge && down.conn().one_stream() {
+        // What is left of the body is not worth reading: the reply says `close`.
+        down.conn().call(|wire, cx| wire.drain(false, cx));
+    }
     let mut head = state.take_head();
     let id = request.field(b"x-request-id").unwrap_or_default();
-    let body = failure::reply(failure, id, &mut head);
+    let plan = track.plan.borrow();
+    let page = plan.as_deref().and_then(|plan| plan.error_page(failure.status()));
+    let body = failure::reply(failure, page, id, &mut head);
     let sent = if request.method() == b"HEAD" {
         down.send_head(&head, true)
     } else {
@@ -219,6 +286,8 @@ pub(crate) struct Track {
     deadline: Cell<Option<Instant>>,
     /// The present phase ends by then, with that cause.
     phase: Cell<Option<(Instant, Cause)>>,
+    /// Both connections are a tunnel now.
+    tunnel: Cell<bool>,
     /// The inner future wants to be polled by then.
     wake: Cell<Option<Instant>>,
     settled: Cell<bool>,
@@ -263,6 +332,7 @@ impl Track {
             },
             deadline: Cell::new(None),
             phase: Cell::new(None),
+            tunnel: Cell::new(false),
             wake: Cell::new(None),
             settled: Cell::new(false),
         }
@@ -285,6 +355,12 @@ impl Track {
 
     pub(crate) fn connect_timeout(&self) -> Duration {
         self.with_plan(Plan::connect_timeout).unwrap_or(FALLBACK_TIMEOUT)
+    }
+
+    /// Where the reply waits for its client, if the route wants that.
+    pub(crate) fn reply_stash(&self) -> Option<Box<Stash>> {
+        let bytes_max = self.with_plan(Plan::buffer_reply_bytes_max).flatten()?;
+        Some(Box::new(Stash::new(&self.state, bytes_max)))
     }
 
     /// The limits of a link for this exchange.
@@ -340,16 +416,36 @@ impl Track {
 
     /// The upstream has until then to say something; each piece of the request restarts it.
     pub(crate) fn request_progress(&self) {
-        if self.times.replied.get().is_none() {
+        if self.tunnel.get() {
+            self.tunnel_moves();
+        } else if self.times.replied.get().is_none() {
             let until = self.state.shard.now() + self.first_byte_timeout();
             self.phase.set(Some((until, Cause::FirstByteTimeout)));
         }
     }
 
-    pub(crate) fn reply_started(&self, status: u16) {
+    pub(crate) fn reply_started(&self, status: u16, tunnel: bool) {
         self.status.set(status);
         self.times.replied.set(Some(self.state.shard.now()));
         self.phase.set(None);
+        if tunnel {
+            // How long a tunnel lives is up to its ends: only silence limits it.
+            self.tunnel.set(true);
+            self.deadline.set(None);
+            self.tunnel_moves();
+        }
+    }
+
+    /// A piece of the reply was passed on.
+    pub(crate) fn reply_progress(&self) {
+        if self.tunnel.get() {
+            self.tunnel_moves();
+        }
+    }
+
+    fn tunnel_moves(&self) {
+        let until = self.state.shard.now() + self.state.options().tunnel_idle_timeout;
+        self.phase.set(Some((until, Cause::TunnelIdle)));
     }
 
     pub(crate) fn reply_has_started(&self) -> bool {
@@ -358,7 +454,7 @@ impl Track {
 
     /// The reply makes no progress now: `on_client` says who is waited for.
     pub(crate) fn reply_waits(&self, on_client: bool) {
-        if !self.reply_has_started() {
+        if !self.reply_has_started() || self.tunnel.get() {
             return;
         }
         let now = self.state.shard.now();

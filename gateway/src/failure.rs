@@ -5,6 +5,9 @@
 //! client sees, whether another try is allowed, and which word the log and the counters use. A
 //! client that goes away is not an error of ours; it is counted apart and answered with nothing.
 
+use std::borrow::Cow;
+
+use control::ErrorPage;
 use protocols::{Fault, Head, Length};
 
 /// Who the failure is down to.
@@ -30,6 +33,8 @@ pub(crate) enum Stage {
 pub(crate) enum Cause {
     /// More body than the route takes.
     BodyTooLarge,
+    /// More bodies wait in buffers than the shard may hold.
+    BufferBudget,
     /// The client took nothing while receive buffers were short and the heap for it was used up.
     BufferPressure,
     /// The client closed or reset before its reply was complete.
@@ -49,6 +54,8 @@ pub(crate) enum Cause {
     RequestTimeout,
     /// The shard is stopping and its drain deadline passed.
     Stopping,
+    /// Nothing moved in a tunnel for too long.
+    TunnelIdle,
     /// The upstream sent nothing in the middle of its reply.
     UpstreamIdle,
     /// The upstream closed, reset or broke the protocol.
@@ -89,9 +96,10 @@ impl Failure {
         match self.cause {
             Cause::BodyTooLarge | Cause::ClientGone | Cause::ClientFault(_) => Side::Downstream,
             Cause::WriteStalled => Side::Downstream,
-            Cause::BufferPressure | Cause::LinksExhausted => Side::Ringway,
+            Cause::BufferBudget | Cause::BufferPressure | Cause::LinksExhausted => Side::Ringway,
             Cause::NoEndpoint | Cause::NoRoute => Side::Ringway,
             Cause::Panic | Cause::RequestTimeout | Cause::Stopping => Side::Ringway,
+            Cause::TunnelIdle => Side::Ringway,
             Cause::ConnectRefused | Cause::ConnectTimeout | Cause::FirstByteTimeout => {
                 Side::Upstream
             }
@@ -107,11 +115,11 @@ impl Failure {
             Cause::ClientGone => 499,
             Cause::ClientFault(fault) => fault.status(),
             Cause::NoRoute => 404,
-            Cause::BufferPressure | Cause::LinksExhausted => 503,
+            Cause::BufferBudget | Cause::BufferPressure | Cause::LinksExhausted => 503,
             Cause::NoEndpoint | Cause::Stopping => 503,
             Cause::ConnectRefused | Cause::UpstreamFault(_) => 502,
             Cause::ConnectTimeout | Cause::FirstByteTimeout | Cause::RequestTimeout => 504,
-            Cause::UpstreamIdle => 504,
+            Cause::UpstreamIdle | Cause::TunnelIdle => 504,
             Cause::WriteStalled => 408,
             Cause::Panic => 500,
         }
@@ -121,6 +129,7 @@ impl Failure {
     pub(crate) fn reason(&self) -> &'static str {
         match self.cause {
             Cause::BodyTooLarge => "body_too_large",
+            Cause::BufferBudget => "buffer_budget",
             Cause::BufferPressure => "buffer_pressure",
             Cause::ClientGone => "client_gone",
             Cause::ClientFault(fault) => fault.reason(),
@@ -133,6 +142,7 @@ impl Failure {
             Cause::Panic => "panic",
             Cause::RequestTimeout => "request_timeout",
             Cause::Stopping => "stopping",
+            Cause::TunnelIdle => "tunnel_idle",
             Cause::UpstreamIdle => "upstream_idle_timeout",
             Cause::UpstreamFault(fault) => upstream_word(fault, self.stage),
             Cause::WriteStalled => "write_stalled",
@@ -171,13 +181,25 @@ fn upstream_word(fault: Fault, stage: Stage) -> &'static str {
     }
 }
 
-/// A local reply: the head and its body, `STATUS reason_word` as plain text.
-pub(crate) fn reply(failure: &Failure, request_id: &[u8], head: &mut Head) -> Vec<u8> {
+/// A local reply: the head and its body, the route's page for the status or else
+/// `STATUS reason_word` as plain text.
+pub(crate) fn reply<'a>(
+    failure: &Failure,
+    page: Option<&'a ErrorPage>,
+    request_id: &[u8],
+    head: &mut Head,
+) -> Cow<'a, [u8]> {
     let status = failure.status();
-    let body = format!("{status} {}\n", failure.reason()).into_bytes();
+    let (content_type, body) = match page {
+        Some(page) => (page.content_type.as_str(), Cow::Borrowed(page.body.as_slice())),
+        None => {
+            let words = format!("{status} {}\n", failure.reason());
+            ("text/plain; charset=utf-8", Cow::Owned(words.into_bytes()))
+        }
+    };
     head.clear();
     head.set_status(status, phrase(status).as_bytes());
-    head.push(b"content-type", b"text/plain; charset=utf-8");
+    head.push(b"content-type", content_type.as_bytes());
     if !request_id.is_empty() {
         head.push(b"x-request-id", request_id);
     }
@@ -239,9 +261,13 @@ mod tests {
     fn the_local_reply_names_its_reason() {
         let mut head = Head::new();
         let failure = Failure::new(Stage::Route, Cause::NoRoute);
-        let body = reply(&failure, b"id-1", &mut head);
-        assert_eq!(body, b"404 no_route\n");
+        let body = reply(&failure, None, b"id-1", &mut head);
+        assert_eq!(&*body, b"404 no_route\n");
         assert_eq!((head.status(), head.length()), (404, Length::Exact(13)));
         assert_eq!(head.field(b"x-request-id"), Some(&b"id-1"[..]));
+        let page = ErrorPage { content_type: "text/html".to_owned(), body: b"<p>".to_vec() };
+        assert_eq!(&*reply(&failure, Some(&page), b"", &mut head), b"<p>");
+        assert_eq!(head.field(b"content-type"), Some(&b"text/html"[..]));
+        assert_eq!(head.length(), Length::Exact(3));
     }
 }

@@ -19,6 +19,7 @@ mod listen;
 mod relay;
 mod shard;
 mod slot;
+mod stash;
 mod upstream;
 
 use std::future::poll_fn;
@@ -343,8 +344,10 @@ fn options(snapshot: &Snapshot) -> Options {
     let settings = &snapshot.settings;
     Options {
         conns_max: settings.max_conns() as usize,
+        buffered_bytes_max: settings.buffered_bytes(),
         forwarded: settings.forwarded(),
         request_id: settings.request_id(),
+        tunnel_idle_timeout: settings.tunnel_idle_timeout(),
         write_stall_timeout: settings.write_stall_timeout(),
     }
 }

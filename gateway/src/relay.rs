@@ -8,6 +8,7 @@
 //! L1 Once the reply's head went out, a failure is a cut, never a clean end.
 //! L2 A request direction that breaks does not end the exchange: the reply may already be there
 //!    (an early answer followed by a reset). Only the reply's end or its failure does.
+//! L3 A tunnel is over when both of its directions are; the end of one is passed on as an end.
 
 use std::cell::Cell;
 use std::task::{Context, Poll};
@@ -19,6 +20,7 @@ use crate::end::End;
 use crate::exchange::{Track, client_cause};
 use crate::failure::{Cause, Failure, Stage};
 use crate::slot::Item;
+use crate::stash::{Filled, Stash, Stored};
 
 /// What one direction still has to do.
 enum Flow {
@@ -69,32 +71,106 @@ impl Count<'_> {
     }
 }
 
+/// What follows a request's head.
+pub(crate) enum Body {
+    /// Nothing.
+    None,
+    /// It comes as the client sends it.
+    Flows,
+    /// It was collected before.
+    Stored(Box<Stored>),
+}
+
+impl Body {
+    /// Whether it can be sent once more after a part of it was sent.
+    pub(crate) fn is_repeatable(&self) -> bool {
+        !matches!(self, Body::Flows)
+    }
+}
+
 /// One exchange's two directions, after the request's head went to the upstream.
 pub(crate) struct Relay<'a> {
     track: &'a Track,
     down: &'a End,
-    up: &'a End,
+    /// `None` once the upstream's part is over, while the client still takes what is stashed.
+    up: Option<End>,
+    stored: Option<&'a Stored>,
+    /// Pieces of `stored` that were sent.
+    stored_sent: usize,
+    /// Where the reply waits for the client, if its route wants that.
+    stash: Option<Box<Stash>>,
     request: Flow,
     reply: Flow,
+    /// The reply made both connections a tunnel.
+    tunnel: bool,
 }
 
 impl<'a> Relay<'a> {
-    /// `end`: the request had no body.
-    pub(crate) fn new(track: &'a Track, down: &'a End, up: &'a End, end: bool) -> Relay<'a> {
-        let request = if end { Flow::Done } else { Flow::Open };
-        Relay { track, down, up, request, reply: Flow::Open }
+    pub(crate) fn new(track: &'a Track, down: &'a End, up: End, body: &'a Body) -> Relay<'a> {
+        let (request, stored) = match body {
+            Body::None => (Flow::Done, None),
+            Body::Flows => (Flow::Open, None),
+            Body::Stored(stored) => (Flow::Open, Some(&**stored)),
+        };
+        Relay {
+            track,
+            down,
+            up: Some(up),
+            stored,
+            stored_sent: 0,
+            stash: track.reply_stash(),
+            request,
+            reply: Flow::Open,
+            tunnel: false,
+        }
     }
 
-    /// Moves what can be moved. Ready once the reply is complete or the exchange failed.
+    /// Moves what can be moved. Ready once the reply is complete, its link given back, or the
+    /// exchange failed.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
         self.poll_request(cx)?;
-        self.poll_reply(cx)
+        let replied = self.poll_reply(cx)?;
+        if replied.is_pending() {
+            self.release_early();
+            return Poll::Pending;
+        }
+        if self.tunnel && self.request_is_open() {
+            return Poll::Pending;
+        }
+        self.release();
+        Poll::Ready(Ok(()))
+    }
+
+    fn release(&mut self) {
+        if let Some(up) = self.up.take() {
+            up.release();
+        }
+    }
+
+    /// The upstream has said all and heard all: its link is free, whatever the client still takes.
+    fn release_early(&mut self) {
+        let heard = matches!(self.request, Flow::Done);
+        if heard && self.stash.as_deref().is_some_and(Stash::is_whole) {
+            self.release();
+        }
+    }
+
+    fn request_is_open(&self) -> bool {
+        matches!(self.request, Flow::Open | Flow::Blocked(..))
     }
 
     fn poll_request(&mut self, cx: &mut Context<'_>) -> Result<(), Failure> {
         while !matches!(self.request, Flow::Done) {
+            let Some(up) = &self.up else { break };
             let count = Count { bytes: &self.track.bytes_in, max: self.track.body_bytes_max.get() };
-            match step(&mut self.request, self.down, self.up, count, cx) {
+            let moved = match self.stored {
+                Some(stored) if !matches!(self.request, Flow::Broken) => {
+                    let next = Next { stored, sent: &mut self.stored_sent };
+                    send_stored(&mut self.request, next, up, cx)
+                }
+                _ => step(&mut self.request, Source::End(self.down), up, count, cx),
+            };
+            match moved {
                 Moved::Some => self.track.request_progress(),
                 Moved::TooLarge => return Err(self.failure(Cause::BodyTooLarge)),
                 Moved::Finished => self.track.request_sent(),
@@ -108,29 +184,35 @@ impl<'a> Relay<'a> {
         Ok(())
     }
 
-    fn poll_reply(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
+    fn poll_reply(&mut self, cx: &mut Context<'_>) -> Result<Poll<()>, Failure> {
         loop {
+            self.fill_stash(cx)?;
             if self.must_wait(cx) {
                 self.track.reply_waits(true);
-                return Poll::Pending;
+                return Ok(Poll::Pending);
             }
             let count = Count { bytes: &self.track.bytes_out, max: None };
-            match step(&mut self.reply, self.up, self.down, count, cx) {
-                Moved::Some | Moved::TooLarge => {}
+            let source = match (&mut self.stash, &self.up) {
+                (Some(stash), _) => Source::Stash(stash),
+                (None, Some(up)) => Source::End(up),
+                (None, None) => return Ok(Poll::Pending),
+            };
+            match step(&mut self.reply, source, self.down, count, cx) {
+                Moved::Some | Moved::TooLarge => self.track.reply_progress(),
                 Moved::Head(head, end) => {
                     if self.reply_head(head, end)? {
-                        return Poll::Ready(Ok(()));
+                        return Ok(Poll::Ready(()));
                     }
                 }
-                Moved::Finished => return Poll::Ready(Ok(())),
-                Moved::Gone => return Poll::Ready(Err(self.failure(Cause::ClientGone))),
+                Moved::Finished => return Ok(Poll::Ready(())),
+                Moved::Gone => return Err(self.failure(Cause::ClientGone)),
                 Moved::Cut { fault, unprocessed } => {
                     let failure = self.failure(Cause::UpstreamFault(fault));
-                    return Poll::Ready(Err(Failure { unprocessed, ..failure }));
+                    return Err(Failure { unprocessed, ..failure });
                 }
                 Moved::Waiting { on_target } => {
                     self.track.reply_waits(on_target);
-                    return Poll::Pending;
+                    return Ok(Poll::Pending);
                 }
             }
         }
@@ -140,10 +222,34 @@ impl<'a> Relay<'a> {
     fn must_wait(&self, cx: &mut Context<'_>) -> bool {
         let begun = self.track.reply_has_started() && matches!(self.reply, Flow::Open);
         let waits = begun && self.down.poll_ready(cx).is_pending();
-        if waits {
-            self.up.unpin();
+        if let (true, Some(up)) = (waits, &self.up) {
+            up.unpin();
         }
         waits
+    }
+
+    /// Takes what the upstream sent, as far as the stash goes, and passes its heads on.
+    fn fill_stash(&mut self, cx: &mut Context<'_>) -> Result<(), Failure> {
+        while let (Some(stash), Some(up)) = (&mut self.stash, &self.up) {
+            match stash.poll_fill(up, cx) {
+                Poll::Ready(Filled::Head(head, end)) => {
+                    self.reply_head(head, end)?;
+                    if end || self.tunnel {
+                        self.stash = None;
+                    }
+                    if end {
+                        self.reply = Flow::Done;
+                    }
+                }
+                Poll::Ready(Filled::Cut { fault, unprocessed }) => {
+                    let failure = self.failure(Cause::UpstreamFault(fault));
+                    return Err(Failure { unprocessed, ..failure });
+                }
+                Poll::Ready(Filled::Whole | Filled::Full | Filled::OverBudget) => break,
+                Poll::Pending => break,
+            }
+        }
+        Ok(())
     }
 
     /// Passes a reply head on. True when the reply ends with it.
@@ -153,9 +259,10 @@ impl<'a> Relay<'a> {
         if self.down.send_head(&head, end).is_err() {
             return Err(self.failure(Cause::ClientGone));
         }
-        let interim = (100..200).contains(&status) && head.length() != Length::Tunnel;
+        self.tunnel = head.length() == Length::Tunnel;
+        let interim = (100..200).contains(&status) && !self.tunnel;
         if !interim {
-            self.track.reply_started(status);
+            self.track.reply_started(status, self.tunnel);
         }
         self.track.state.give_head(head);
         Ok(end && !interim)
@@ -168,8 +275,48 @@ impl<'a> Relay<'a> {
     }
 }
 
+/// Where a direction's items come from.
+enum Source<'a> {
+    End(&'a End),
+    Stash(&'a mut Stash),
+}
+
+impl Source<'_> {
+    fn poll_item(self, cx: &mut Context<'_>) -> Poll<Item> {
+        match self {
+            Source::End(end) => end.poll_item(cx),
+            Source::Stash(stash) => stash.poll_item(),
+        }
+    }
+}
+
+/// What is to be sent next of a stored body.
+struct Next<'a> {
+    stored: &'a Stored,
+    sent: &'a mut usize,
+}
+
+/// Sends one piece of a body that was collected before; it was counted then.
+fn send_stored(flow: &mut Flow, next: Next<'_>, to: &End, cx: &mut Context<'_>) -> Moved {
+    if let Flow::Blocked(payload, end) = std::mem::replace(flow, Flow::Open) {
+        return deliver(flow, to, (payload, end), cx);
+    }
+    let Some(piece) = next.stored.piece(*next.sent) else {
+        return finish(flow, to, next.stored.trailers());
+    };
+    *next.sent += 1;
+    let last = next.stored.piece(*next.sent).is_none() && next.stored.trailers().is_none();
+    deliver(flow, to, (piece.clone(), last), cx)
+}
+
 /// Moves one item from `from` to `to`, counting its payload.
-fn step(flow: &mut Flow, from: &End, to: &End, count: Count<'_>, cx: &mut Context<'_>) -> Moved {
+fn step(
+    flow: &mut Flow,
+    from: Source<'_>,
+    to: &End,
+    count: Count<'_>,
+    cx: &mut Context<'_>,
+) -> Moved {
     match std::mem::replace(flow, Flow::Open) {
         Flow::Blocked(payload, end) => return deliver(flow, to, (payload, end), cx),
         Flow::Broken => {
@@ -231,7 +378,7 @@ fn finish(flow: &mut Flow, to: &End, trailers: Option<&Head>) -> Moved {
 }
 
 /// Drops what a broken direction still brings, so that its source is not held up.
-fn discard(from: &End, cx: &mut Context<'_>) -> Moved {
+fn discard(from: Source<'_>, cx: &mut Context<'_>) -> Moved {
     match from.poll_item(cx) {
         Poll::Pending => Moved::Waiting { on_target: false },
         Poll::Ready(Item::Reset { fault, unprocessed }) => Moved::Cut { fault, unprocessed },

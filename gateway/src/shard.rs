@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use control::{RoutePlan, Snapshot};
+use control::{ErrorPage, RoutePlan, Snapshot};
 use engine::{Address, Shard, Timer};
 use observe::{Gauge, Metric, Recorder, ShardMetrics, WordFamily};
 use protocols::{Fault, Head, WireSpec};
@@ -39,6 +39,8 @@ pub(crate) struct State {
     shards: usize,
     /// Scratch for short texts; borrowed for one statement at a time.
     pub(crate) text: RefCell<String>,
+    /// Bytes of bodies that routes asked to buffer.
+    pub(crate) buffered: Cell<u64>,
     /// What a wire writes where it seldom writes; empty between calls.
     pub(crate) words: RefCell<Vec<u8>>,
     pub(crate) stop: Signal,
@@ -71,6 +73,7 @@ impl State {
             recorder,
             shards: shards.max(1),
             text: RefCell::new(String::new()),
+            buffered: Cell::new(0),
             words: RefCell::new(Vec::new()),
             timers: RefCell::new(Vec::new()),
             stop: Signal::default(),
@@ -105,6 +108,11 @@ impl State {
 
     pub(crate) fn options(&self) -> Ref<'_, Options> {
         Ref::map(self.live.borrow(), |live| &live.options)
+    }
+
+    /// Whether no more bodies may be buffered now.
+    pub(crate) fn is_over_buffered(&self) -> bool {
+        self.buffered.get() >= self.options().buffered_bytes_max
     }
 
     /// The limits of a listener's connections, as the snapshot in force has them.
@@ -185,6 +193,7 @@ impl State {
         let idle: usize = endpoints.values().map(|endpoint| endpoint.idle_count()).sum();
         let links: u64 = endpoints.values().map(|endpoint| u64::from(endpoint.link_count())).sum();
         metrics.gauge(Gauge::PoolIdle, idle as u64);
+        metrics.gauge(Gauge::BufferedBytes, self.buffered.get());
         metrics.gauge(Gauge::PoolActive, links.saturating_sub(idle as u64));
         let active = metrics.level(Gauge::ConnectionsActive);
         metrics.gauge(Gauge::ConnectionsIdle, (self.conn_count() as u64).saturating_sub(active));
@@ -234,9 +243,11 @@ impl State {
 
 /// What the data path reads of the settings.
 pub(crate) struct Options {
+    pub(crate) buffered_bytes_max: u64,
     pub(crate) conns_max: usize,
     pub(crate) forwarded: bool,
     pub(crate) request_id: bool,
+    pub(crate) tunnel_idle_timeout: Duration,
     pub(crate) write_stall_timeout: Duration,
 }
 
@@ -314,12 +325,36 @@ impl Plan {
         self.route.body_bytes_max
     }
 
+    /// What to answer with this status instead of plain words.
+    pub(crate) fn error_page(&self, status: u16) -> Option<&ErrorPage> {
+        self.route.error_pages.page(status)
+    }
+
+    /// Bytes of a request body that are collected before it is forwarded; `None`: it flows.
+    pub(crate) fn buffer_request_bytes_max(&self) -> Option<u64> {
+        self.route.buffer_request_bytes_max
+    }
+
+    /// Bytes of a reply that are taken before the client has room for them.
+    pub(crate) fn buffer_reply_bytes_max(&self) -> Option<u64> {
+        self.route.buffer_reply_bytes_max
+    }
+
     pub(crate) fn connect_timeout(&self) -> Duration {
         self.cluster.cluster.connect_timeout
     }
 
     pub(crate) fn first_byte_timeout(&self) -> Duration {
         self.cluster.cluster.first_byte_timeout
+    }
+
+    /// The first protocol of an Upgrade field's value that clients of this route may speak.
+    pub(crate) fn upgrade(&self, asked: &[u8]) -> Option<&str> {
+        let allows = |token: &[u8]| {
+            self.route.upgrade.iter().find(|name| name.as_bytes().eq_ignore_ascii_case(token))
+        };
+        let mut tokens = asked.split(|&byte| byte == b',').map(<[u8]>::trim_ascii);
+        tokens.find_map(allows).map(String::as_str)
     }
 
     /// Limits of the links to this route's cluster. Cloned only when a link is made.

@@ -70,6 +70,8 @@ slots! {
         ConnectionsIdle,
         /// Upstream connections idle in the pool.
         PoolIdle,
+        /// Bytes of bodies that routes buffer.
+        BufferedBytes,
         /// Upstream connections carrying a request.
         PoolActive,
         /// Configuration generation this shard has adopted.

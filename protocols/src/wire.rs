@@ -284,6 +284,14 @@ impl AnyWire {
         }
     }
 
+    /// Whether the connection is a tunnel: an end of input is then the end of one direction, not
+    /// a peer that left.
+    pub fn is_tunnel(&self) -> bool {
+        match self {
+            AnyWire::H1(wire) => wire.is_tunnel(),
+        }
+    }
+
     /// Whether the socket must be reset rather than closed: a message whose end is the
     /// connection's end was broken off, and a FIN would make it look whole.
     pub fn must_reset(&self) -> bool {

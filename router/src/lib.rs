@@ -40,7 +40,7 @@ pub mod units;
 pub use balance::{BalanceKind, Balancer};
 pub use cluster::{Cluster, Endpoint, identity};
 pub use query::{CAPTURES_MAX, Captures, Match, Query};
-pub use spec::{ClusterSpec, EndpointSpec, MatchSpec, RouteSpec};
+pub use spec::{BufferSpec, ClusterSpec, EndpointSpec, ErrorPageSpec, MatchSpec, RouteSpec};
 pub use table::{BuildError, BuildFault, Table};
 
 /// A route: its position in the list given to [`Table::build`].

@@ -33,6 +33,44 @@ pub struct RouteSpec {
     /// Whether a safe request may be sent again on a stale connection; true by default.
     #[serde(default)]
     pub retry: Option<bool>,
+    /// Pages for errors that ringway answers; it says `STATUS reason_word` where there is none.
+    #[serde(default)]
+    pub error_pages: Vec<ErrorPageSpec>,
+    /// Bodies that are buffered; none by default.
+    #[serde(default)]
+    pub buffer: BufferSpec,
+    /// Protocols that a client may upgrade to, like `websocket`; none by default.
+    #[serde(default)]
+    pub upgrade: Vec<String>,
+}
+
+/// Which bodies a route buffers, and how much of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BufferSpec {
+    /// Collect request bodies up to this before an endpoint is picked; 413 above it.
+    #[serde(default, deserialize_with = "bytes")]
+    pub request: Option<u64>,
+    /// Take so much of a reply before the client has room for it.
+    #[serde(default, deserialize_with = "bytes")]
+    pub reply: Option<u64>,
+}
+
+/// What is answered instead of the plain words, where ringway itself answers with one of these.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ErrorPageSpec {
+    /// 400 to 599.
+    pub status: Vec<u16>,
+    /// Name of a file, relative to the configuration's folder.
+    #[serde(default)]
+    pub file: Option<String>,
+    /// The page itself.
+    #[serde(default)]
+    pub body: Option<String>,
+    /// `text/html; charset=utf-8` by default.
+    #[serde(default)]
+    pub content_type: Option<String>,
 }
 
 /// What a route takes. An absent part takes everything.

@@ -109,6 +109,12 @@ macro_rules! accessor {
             self.text(Slot::$slot as usize)
         }
     };
+    ($slot:ident $help:literal u64) => {
+        #[doc = $help]
+        pub fn $slot(&self) -> u64 {
+            self.number(Slot::$slot as usize).unwrap_or_default()
+        }
+    };
     ($slot:ident $help:literal opt_u32) => {
         #[doc = $help]
         pub fn $slot(&self) -> Option<u32> {
@@ -179,6 +185,9 @@ registry! {
     // 1 900 readers that take nothing: 65 KiB each, the first 43 161 KiB (engine's config).
     "stalled-bytes" stalled_bytes: usize = "128MiB", bytes(64 * KIB, 4 * GIB), Restart,
         "Heap of a shard that sends without progress may be copied to.";
+    // 64 bodies of 1 MiB, or 1 000 of 64 KiB.
+    "buffered-bytes" buffered_bytes: u64 = "64MiB", bytes(4 * KIB, 64 * GIB), Reload,
+        "Bytes of bodies that a shard may buffer where routes ask for it.";
     "poll-budget" poll_budget: u32 = "256", count(1, 65_536), Restart,
         "Tasks a shard polls before it looks at its ring again.";
     "seed" seed: opt_u64 = "random", count_or("random", 0, u64::MAX), Restart,
@@ -215,6 +224,8 @@ registry! {
         "From a request's head to the reply's last byte; a route's timeout goes before it.";
     "connect-timeout" connect_timeout: duration = "3s", time(), Reload,
         "Time for a connection to an endpoint to be established.";
+    "tunnel-idle-timeout" tunnel_idle_timeout: duration = "5m", time(), Reload,
+        "Silence allowed in both directions of a tunnel: an upgraded connection.";
     "first-byte-timeout" first_byte_timeout: duration = "60s", time(), Reload,
         "From the request sent to the reply's first byte; 504 after it.";
     "upstream-idle-timeout" upstream_idle_timeout: duration = "4s", time(), Reload,

@@ -225,6 +225,8 @@ fn connections(registry: &Registry, page: &mut Page<'_>) {
     }
     let idle = registry.level(Gauge::PoolIdle);
     page.gauge("ringway_upstream_pool_idle", "Idle upstream connections.", idle);
+    let buffered = registry.level(Gauge::BufferedBytes);
+    page.gauge("ringway_buffered_bytes", "Bodies that routes buffer, in bytes.", buffered);
     let active = registry.level(Gauge::PoolActive);
     page.gauge("ringway_upstream_pool_active", "Upstream connections in use.", active);
 }

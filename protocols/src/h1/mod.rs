@@ -179,6 +179,12 @@ impl H1 {
         self.must_reset
     }
 
+    /// See [`crate::AnyWire::is_tunnel`].
+    pub fn is_tunnel(&self) -> bool {
+        let ended = self.read == Read::Done && !self.closing;
+        self.read == Read::Tunnel || (ended && self.outgoing == Outgoing::Tunnel)
+    }
+
     /// See [`crate::AnyWire::restart_idle`].
     pub fn restart_idle(&mut self, now: Instant) {
         if self.read == Read::Idle && !self.stream && self.deadline.is_some() {
@@ -491,6 +497,8 @@ impl Wire for H1 {
 
     fn reset(&mut self, stream: StreamId, _fault: Fault, _cx: &mut Cx<'_>) {
         if self.check(stream).is_ok() {
+            // What was tunnelled has no end of its own that could be missing.
+            self.must_reset |= self.is_tunnel();
             self.close();
         }
     }

@@ -229,6 +229,10 @@ impl H1 {
 
     fn begin_reply(&mut self, facts: Facts, cx: &mut Cx<'_>) {
         self.keep &= facts.keep;
+        if self.outgoing == Outgoing::Tunnel && facts.body != Body::Tunnel {
+            // The upgrade was refused: its request had no body, so it is whole.
+            self.outgoing = Outgoing::Ended;
+        }
         self.timeout_secs = facts.timeout_secs;
         self.begin_body(facts.body);
         if facts.body == Body::None {
@@ -388,7 +392,8 @@ impl H1 {
             Read::Body => return self.body_at_eof(cx.now),
             Read::Tunnel => {
                 self.read = Read::Done;
-                return Some(data(0..0, true));
+                let clean = self.eof == Eof::Clean;
+                return if clean { Some(data(0..0, true)) } else { reset(Fault::BodyTruncated) };
             }
             Read::Complete if !self.is_server() => self.keep = false,
             // Held: looked at again when the reply has ended.
