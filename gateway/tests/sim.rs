@@ -47,10 +47,12 @@ clusters:
   two: {endpoints: [10.0.2.1:80]}
   none: {endpoints: [10.0.3.1:80]}
 routes:
-  - {id: one, match: {path: /c0/*}, cluster: one}
-  - {id: two, match: {path: /c1/*}, cluster: two}
+  - {id: one, match: {path: /c0/*}, cluster: one, upgrade: [sim]}
+  - {id: two, match: {path: /c1/*}, cluster: two, upgrade: [sim], buffer: {request: 200KB, reply: 50KB}}
   - {id: none, match: {path: /c2/*}, cluster: none}
 settings:
+  buffered_bytes: 60KB
+  tunnel_idle_timeout: 20s
   request_timeout: 60s
   first_byte_timeout: 5s
   connect_timeout: 2s
@@ -235,6 +237,7 @@ impl Run {
             self.net.alarm(Duration::from_millis(100));
             self.step();
         }
+        assert_eq!(self.metrics.level(Gauge::BufferedBytes), 0, "a body is left in a buffer");
     }
 
     /// What a failure says.
@@ -334,12 +337,13 @@ impl Totals {
         let tally = &self.tally;
         println!("{} seeds, {} turns, {:?} virtual", self.seeds, self.turns, self.virtual_time);
         println!(
-            "{} exchanges over {} connections: {} whole replies, {} error replies \
+            "{} exchanges over {} connections: {} whole replies ({} tunnels), {} error replies \
              (502 {}, 503 {}, 504 {}, 408 {}, other {}), {} broken off, {} given up; {} served; \
              {} panics caught",
             tally.sent,
             tally.connections,
             tally.good,
+            tally.tunnels,
             tally.errors,
             tally.statuses[0],
             tally.statuses[1],
@@ -371,6 +375,7 @@ impl Totals {
         assert!(self.checks.values().all(|times| *times > 0), "checks that never ran");
         let [bad_gateway, _, timed_out, ..] = self.tally.statuses;
         assert!(self.panics > 0, "no exchange panicked");
+        assert!(self.tally.tunnels > 0, "no tunnel was whole");
         assert!(bad_gateway > 0 && timed_out > 0, "502 and 504 were never seen");
     }
 }

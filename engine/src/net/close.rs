@@ -106,10 +106,12 @@ impl Io {
     }
 
     /// The deadline of a flush or a drain: no more waiting.
+    /// Bytes that did not go out in time are missing, so the end must not look like one.
     pub(crate) fn on_close_timer(&mut self, key: Key) {
-        let waits = |phase| matches!(phase, Phase::Flushing | Phase::Draining);
-        if self.sockets.get(key).is_some_and(|socket| waits(socket.phase)) {
-            self.begin_close(key);
+        match self.sockets.get(key).map(|socket| socket.phase) {
+            Some(Phase::Flushing) => self.reset(key),
+            Some(Phase::Draining) => self.begin_close(key),
+            _ => {}
         }
     }
 

@@ -58,6 +58,8 @@ pub(crate) struct Tally {
     pub(crate) connections: u64,
     /// Clients that gave up waiting.
     pub(crate) gave_up: u64,
+    /// Tunnels that carried all they were to carry.
+    pub(crate) tunnels: u64,
     /// Requests begun that panic in the gateway.
     pub(crate) panics: u64,
     /// Replies by the gateway: 502, 503, 504, 408, 4xx else.
@@ -74,6 +76,7 @@ impl Tally {
         self.connections += other.connections;
         self.gave_up += other.gave_up;
         self.panics += other.panics;
+        self.tunnels += other.tunnels;
         for (mine, theirs) in self.statuses.iter_mut().zip(other.statuses) {
             *mine += theirs;
         }
@@ -102,6 +105,8 @@ struct Conn {
     reader: Reader,
     output: VecDeque<u8>,
     awaited: VecDeque<Plan>,
+    /// The connection is a tunnel now; whether all was said in it.
+    tunnel: Option<(Plan, bool)>,
     /// The request with `connection: close` was begun, or the gateway said so.
     last: bool,
     progress: Duration,
@@ -192,6 +197,7 @@ impl Client {
             reader: Reader::default(),
             output: VecDeque::new(),
             awaited: VecDeque::new(),
+            tunnel: None,
             last: false,
             progress: now,
             leave_after: leaves.then(|| self.rng.below(200)),
@@ -239,7 +245,7 @@ impl Client {
             let plan = Plan { upload, ..plan };
             let chunk = self.rng.size(5_000);
             conn.output.extend(plan.request(u8::from(!old), close, chunk));
-            conn.last |= old || close;
+            conn.last |= old || close || plan.conduct == Conduct::Tunnel;
             conn.awaited.push_back(plan);
             self.tally.sent += 1;
             self.tally.panics += u64::from(plan.conduct == Conduct::Panic);
@@ -248,6 +254,10 @@ impl Client {
 
     fn write(&mut self, conn: &mut Conn, now: Duration) {
         if conn.output.is_empty() {
+            if let Some((_, said @ false)) = &mut conn.tunnel {
+                *said = true;
+                conn.peer.shut_write();
+            }
             return;
         }
         let length = conn.output.len();
@@ -277,12 +287,29 @@ impl Client {
         if seen.bytes > 0 {
             conn.progress = now;
         }
-        while self.reply(conn, seen.eof && !seen.reset) {}
+        while conn.tunnel.is_none() && self.reply(conn, seen.eof && !seen.reset) {}
         if !(seen.eof || seen.reset) {
             return true;
         }
-        self.check_end(conn, seen.reset);
+        match conn.tunnel {
+            Some((plan, _)) => self.check_tunnel(conn, plan, seen.reset),
+            None => self.check_end(conn, seen.reset),
+        }
         false
+    }
+
+    /// A tunnel ended: by a FIN only if everything was carried both ways.
+    fn check_tunnel(&mut self, conn: &mut Conn, plan: Plan, reset: bool) {
+        let expected = [plan.upload(), plan.reply_body()].concat();
+        let carried = std::mem::take(conn.reader.input());
+        assert!(expected.starts_with(&carried), "a tunnel changed its bytes: {plan:?}");
+        let whole = carried.len() == expected.len();
+        let (got, due) = (carried.len(), expected.len());
+        assert!(whole || reset, "a cut tunnel ended cleanly at {got} of {due}: {plan:?}");
+        assert!(whole || !self.quiet, "a tunnel was cut for nothing at {got} of {due}: {plan:?}");
+        self.tally.good += u64::from(whole);
+        self.tally.tunnels += u64::from(whole);
+        self.tally.broken += u64::from(!whole);
     }
 
     /// Takes one reply if it is whole.
@@ -294,6 +321,13 @@ impl Client {
         let next = conn.reader.next(side, eof);
         let next = next.unwrap_or_else(|error| panic!("client got a bad reply: {error}"));
         let Some(reply) = next else { return false };
+        if reply.status() == 101 {
+            let plan = conn.awaited.pop_front().expect("a 101 to a request");
+            assert_eq!(plan.conduct, Conduct::Tunnel, "an upgrade that was not asked for");
+            conn.output.extend(plan.upload());
+            conn.tunnel = Some((plan, false));
+            return false;
+        }
         if reply.status() < 200 {
             return true;
         }
@@ -346,8 +380,9 @@ impl Client {
         let broken_plan = conn.awaited.iter().any(|plan| !plan.conduct.is_good());
         // An answer before the end of an upload of unknown length is kept alive in the hope that
         // little is left; more than swallow-bytes-max of it closes the connection.
-        let endless = conn.before.as_ref().is_some_and(|(plan, _)| {
-            let early = plan.conduct == Conduct::Early || !plan.conduct.is_good();
+        let endless = conn.before.as_ref().is_some_and(|(plan, answer)| {
+            let refused = answer.starts_with("HTTP/1.1 503");
+            let early = plan.conduct == Conduct::Early || !plan.conduct.is_good() || refused;
             plan.upload == Upload::Chunked && (early || plan.cluster == 2)
         });
         let excused = !self.quiet || whole || broken_plan || conn.last || endless;
@@ -365,7 +400,7 @@ impl Client {
     fn finished(&mut self, conn: &Conn) -> bool {
         let quiet = conn.awaited.is_empty() && conn.output.is_empty();
         // A client that was told of the close waits for it; others leave when they are done.
-        quiet && !conn.last && self.plans.is_empty()
+        conn.tunnel.is_none() && quiet && !conn.last && self.plans.is_empty()
     }
 
     fn impatient(&mut self, conn: &Conn, now: Duration) -> bool {

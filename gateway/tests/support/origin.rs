@@ -29,6 +29,8 @@ struct Link {
     answered_early: bool,
     mute: bool,
     eof: bool,
+    /// Everything that comes is echoed; the plan's reply is the last word.
+    tunnel: Option<Plan>,
     /// The head of the request being read was counted.
     counted: bool,
 }
@@ -93,6 +95,7 @@ impl Link {
             answered_early: false,
             mute: false,
             eof: false,
+            tunnel: None,
             counted: false,
         }
     }
@@ -111,7 +114,7 @@ impl Link {
             return;
         }
         self.eof |= seen.eof;
-        while self.peer.is_some() && !self.mute {
+        while self.peer.is_some() && !self.mute && self.tunnel.is_none() {
             let next = self.reader.next(Side::Requests, false);
             let next = next.unwrap_or_else(|error| panic!("origin got a bad request: {error}"));
             self.count(posts, next.as_ref());
@@ -127,8 +130,21 @@ impl Link {
                 }
             }
         }
-        if self.eof && self.acts.is_empty() {
+        if let Some(plan) = self.tunnel {
+            self.echo(plan);
+        } else if self.eof && self.acts.is_empty() {
             self.peer = None;
+        }
+    }
+
+    fn echo(&mut self, plan: Plan) {
+        let bytes = std::mem::take(self.reader.input());
+        if !bytes.is_empty() {
+            self.write(bytes);
+        }
+        if std::mem::take(&mut self.eof) {
+            self.write(plan.reply_body());
+            self.acts.push_back(Act::Close);
         }
     }
 
@@ -189,7 +205,13 @@ impl Link {
             bytes[..keep.min(bytes.len())].to_vec()
         };
         match plan.conduct {
-            Conduct::Exact | Conduct::Early => self.write(whole(&exact)),
+            Conduct::Tunnel if request.field("upgrade").is_some() => {
+                assert_eq!(request.field("upgrade"), Some("sim"));
+                let switch = "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\n";
+                self.write(format!("{switch}upgrade: sim\r\n\r\n").into_bytes());
+                self.tunnel = Some(plan);
+            }
+            Conduct::Exact | Conduct::Early | Conduct::Tunnel => self.write(whole(&exact)),
             Conduct::Slow => {
                 let pause = Duration::from_micros(1 + rng.below(900_000));
                 self.acts.push_back(Act::WaitUntil(now + pause));

@@ -47,12 +47,14 @@ pub(crate) enum Conduct {
     DieMute,
     /// Nothing, for ever.
     Silent,
+    /// 101 where an upgrade is asked for: it echoes, and after the client's FIN says its reply.
+    Tunnel,
     /// The exchange panics in the gateway, before any origin hears of it.
     Panic,
 }
 
 impl Conduct {
-    const ALL: [(Conduct, char, u64); 15] = [
+    const ALL: [(Conduct, char, u64); 16] = [
         (Conduct::Exact, 'e', 40),
         (Conduct::Chunked, 'c', 25),
         (Conduct::UntilClose, 'u', 4),
@@ -67,6 +69,7 @@ impl Conduct {
         (Conduct::DieReset, 'r', 2),
         (Conduct::DieMute, 'd', 2),
         (Conduct::Silent, 'l', 1),
+        (Conduct::Tunnel, 't', 6),
         (Conduct::Panic, 'p', 1),
     ];
 
@@ -97,19 +100,23 @@ pub(crate) struct Plan {
 impl Plan {
     /// Draws an exchange.
     pub(crate) fn draw(id: u64, rng: &mut Rng) -> Plan {
+        let conduct = draw_conduct(rng);
         let upload = match rng.below(10) {
+            _ if conduct == Conduct::Tunnel => Upload::Get,
             0..=4 => Upload::Get,
             5 => Upload::Head,
             6..=7 => Upload::Exact,
             _ => Upload::Chunked,
         };
         let upload_bytes = match upload {
+            // What a client says in a tunnel is no body of its request.
+            Upload::Get if conduct == Conduct::Tunnel => bytes(rng, 150_000, 3_000),
             Upload::Get | Upload::Head => 0,
             Upload::Exact | Upload::Chunked => bytes(rng, 150_000, 3_000),
         };
         let reply_bytes = bytes(rng, 300_000, 4_000);
         let cluster = [0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1, 1, 2][rng.below(16) as usize];
-        Plan { id, upload, upload_bytes, conduct: draw_conduct(rng), reply_bytes, cluster }
+        Plan { id, upload, upload_bytes, conduct, reply_bytes, cluster }
     }
 
     /// The plan that a target tells, without the request's side of it.
@@ -137,13 +144,15 @@ impl Plan {
             Upload::Exact | Upload::Chunked => "POST",
         };
         let mut head = format!("{method} {} HTTP/1.{version}\r\nhost: sim.test\r\n", self.target());
-        if close {
+        if self.conduct == Conduct::Tunnel {
+            head.push_str("connection: upgrade\r\nupgrade: sim\r\n");
+        } else if close {
             head.push_str("connection: close\r\n");
         }
         if self.conduct == Conduct::Panic {
             head.push_str("x-ringway-panic: 1\r\n");
         }
-        let body = super::http::pattern(self.id ^ UPLOAD, self.upload_bytes);
+        let body = self.upload();
         match self.upload {
             Upload::Get | Upload::Head => head.push_str("\r\n"),
             Upload::Exact => head.push_str(&format!("content-length: {}\r\n\r\n", body.len())),
@@ -152,14 +161,21 @@ impl Plan {
         let mut bytes = head.into_bytes();
         match self.upload {
             Upload::Chunked => bytes.extend(super::http::chunked(&body, chunk)),
-            _ => bytes.extend(body),
+            Upload::Exact => bytes.extend(body),
+            Upload::Get | Upload::Head => {}
         }
         bytes
     }
 
+    /// What the client says: its request's body, or its part of a tunnel.
+    pub(crate) fn upload(&self) -> Vec<u8> {
+        super::http::pattern(self.id ^ UPLOAD, self.upload_bytes)
+    }
+
     /// Hash of the request's body.
     pub(crate) fn upload_hash(&self) -> u64 {
-        super::http::hash(&super::http::pattern(self.id ^ UPLOAD, self.upload_bytes))
+        let body = if self.conduct == Conduct::Tunnel { Vec::new() } else { self.upload() };
+        super::http::hash(&body)
     }
 
     /// The reply's body.
