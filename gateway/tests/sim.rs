@@ -48,7 +48,11 @@ clusters:
   none: {endpoints: [10.0.3.1:80]}
 routes:
   - {id: one, match: {path: /c0/*}, cluster: one, upgrade: [sim]}
-  - {id: two, match: {path: /c1/*}, cluster: two, upgrade: [sim], buffer: {request: 200KB, reply: 50KB}}
+  - id: two
+    match: {path: /c1/*}
+    cluster: two
+    upgrade: [sim]
+    buffer: {request: 200KB, reply: 50KB}
   - {id: none, match: {path: /c2/*}, cluster: none}
 settings:
   buffered_bytes: 60KB

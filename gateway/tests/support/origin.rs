@@ -205,12 +205,7 @@ impl Link {
             bytes[..keep.min(bytes.len())].to_vec()
         };
         match plan.conduct {
-            Conduct::Tunnel if request.field("upgrade").is_some() => {
-                assert_eq!(request.field("upgrade"), Some("sim"));
-                let switch = "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\n";
-                self.write(format!("{switch}upgrade: sim\r\n\r\n").into_bytes());
-                self.tunnel = Some(plan);
-            }
+            Conduct::Tunnel if request.field("upgrade").is_some() => self.switch(request, plan),
             Conduct::Exact | Conduct::Early | Conduct::Tunnel => self.write(whole(&exact)),
             Conduct::Slow => {
                 let pause = Duration::from_micros(1 + rng.below(900_000));
@@ -257,6 +252,13 @@ impl Link {
             Conduct::Silent => self.acts.push_back(Act::Mute),
             Conduct::Panic => panic!("request {} was to panic in the gateway", plan.id),
         }
+    }
+
+    fn switch(&mut self, request: &Message, plan: Plan) {
+        assert_eq!(request.field("upgrade"), Some("sim"));
+        let switch = "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\n";
+        self.write(format!("{switch}upgrade: sim\r\n\r\n").into_bytes());
+        self.tunnel = Some(plan);
     }
 
     fn write(&mut self, bytes: Vec<u8>) {
