@@ -172,6 +172,14 @@ faults! {
     TooManyInterim = "too_many_interim", 0;
     /// 101 to a request that asked for no upgrade (RFC 9110 §15.2.2).
     UnexpectedUpgrade = "unexpected_upgrade", 0;
+    /// A PROXY header that is malformed, or fails its checksum (proxy-protocol.txt §2).
+    BadProxyHeader = "bad_proxy_header", 0;
+    /// A PROXY header over its limit: 107 bytes of v1 (§2.1), or 4632 of v2.
+    ProxyHeaderTooLong = "proxy_header_too_long", 0;
+    /// The listener asks for a PROXY header and the connection begins with something else.
+    ProxyHeaderMissing = "proxy_header_missing", 0;
+    /// No complete PROXY header in time.
+    ProxyHeaderTimeout = "proxy_header_timeout", 0;
     /// The exchange was given up by this side.
     Cancelled = "cancelled", 0;
 }

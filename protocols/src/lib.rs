@@ -59,6 +59,7 @@ mod name;
 #[cfg(any(test, feature = "fuzz"))]
 mod pair;
 pub mod path;
+pub mod proxy_header;
 mod spec;
 mod wire;
 
