@@ -179,6 +179,12 @@ impl H1 {
         self.must_reset
     }
 
+    /// See [`crate::AnyWire::is_tunnel`].
+    pub fn is_tunnel(&self) -> bool {
+        let tunnel = self.outgoing == Outgoing::Tunnel && !self.closing;
+        tunnel && matches!(self.read, Read::Tunnel | Read::Done)
+    }
+
     /// See [`crate::AnyWire::restart_idle`].
     pub fn restart_idle(&mut self, now: Instant) {
         if self.read == Read::Idle && !self.stream && self.deadline.is_some() {
