@@ -85,6 +85,20 @@ faults! {
     BadTarget = "bad_target", 400;
     /// The path holds `%` without two hex digits, or `%00` (RFC 3986 §2.1).
     BadEscape = "bad_escape", 400;
+    /// `..` climbs above the path's root (RFC 3986 §5.2.4).
+    PathAboveRoot = "path_above_root", 400;
+    /// The path holds `%2F` or `%5C`, which some servers take for a separator (RFC 3986 §2.2).
+    EncodedSlash = "encoded_slash", 400;
+    /// The path holds `\`, which no path may (RFC 3986 §3.3) and some servers read as `/`.
+    RawBackslash = "raw_backslash", 400;
+    /// The path holds `;` or `%3B`, and the rule is strict (RFC 3986 §3.3).
+    PathParameter = "path_parameter", 400;
+    /// The path holds an escaped escape, and the rule is strict (RFC 3986 §2.4).
+    DoubleEncoding = "double_encoding", 400;
+    /// The path holds an escaped control byte, and the rule is strict (RFC 3986 §7.3).
+    EncodedControl = "encoded_control", 400;
+    /// The path's escapes are not UTF-8, and the rule is strict (RFC 3986 §2.5, RFC 3629 §3).
+    PathNotUtf8 = "path_not_utf8", 400;
     /// The request line or the target is over its limit (RFC 9112 §3).
     TargetTooLong = "target_too_long", 414;
     /// A version that is neither HTTP/1.0 nor HTTP/1.1 (RFC 9110 §15.6.6).
@@ -158,6 +172,14 @@ faults! {
     TooManyInterim = "too_many_interim", 0;
     /// 101 to a request that asked for no upgrade (RFC 9110 §15.2.2).
     UnexpectedUpgrade = "unexpected_upgrade", 0;
+    /// A PROXY header that is malformed, or fails its checksum (proxy-protocol.txt §2).
+    BadProxyHeader = "bad_proxy_header", 0;
+    /// A PROXY header over its limit: 107 bytes of v1 (§2.1), or 4632 of v2.
+    ProxyHeaderTooLong = "proxy_header_too_long", 0;
+    /// The listener asks for a PROXY header and the connection begins with something else.
+    ProxyHeaderMissing = "proxy_header_missing", 0;
+    /// No complete PROXY header in time.
+    ProxyHeaderTimeout = "proxy_header_timeout", 0;
     /// The exchange was given up by this side.
     Cancelled = "cancelled", 0;
 }

@@ -13,7 +13,9 @@
 //! Cost: look-up of a well-known name compares one byte a field; of another name, lengths and then
 //! bytes. No allocation once recycled.
 
+use crate::error::Fault;
 use crate::name::Name;
+use crate::path::{self, PathRule};
 
 /// How long the message's body is, as its framing says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -207,6 +209,26 @@ impl Head {
         self.point_target(Span::new(at, self.arena.len() - at));
     }
 
+    /// Brings the target into normal form, before routing: what is matched is then what is
+    /// forwarded. A target in normal form is read once; another is rewritten in the arena. An
+    /// empty target, as of a reply, stays empty.
+    ///
+    /// # Errors
+    ///
+    /// As [`path::normalise`]; the target is then what it was.
+    pub fn normalise_path(&mut self, rule: PathRule) -> Result<(), Fault> {
+        let Span { at, len } = self.target;
+        if len == 0 || path::is_settled(rule, self.target())? {
+            return Ok(());
+        }
+        let (from, to) = (self.arena.len(), at as usize);
+        self.arena.extend_from_within(to..to + len as usize);
+        let rewritten = path::rewrite(rule, self.arena.get_mut(from..).unwrap_or_default());
+        self.arena.truncate(from + rewritten.unwrap_or_default());
+        self.point_target(Span::new(from, rewritten?));
+        Ok(())
+    }
+
     /// Sets status (100 to 999) and reason; control bytes in the reason become spaces.
     pub fn set_status(&mut self, status: u16, reason: &[u8]) {
         self.kind = Kind::Reply;
@@ -229,7 +251,8 @@ impl Head {
         if self.kind == Kind::Reply { self.span(self.word) } else { &[] }
     }
 
-    /// Path and query as received, in origin form; `*` for OPTIONS of the server itself.
+    /// Path and query in origin form, as received or normalised; `*` for OPTIONS of the server
+    /// itself.
     pub fn target(&self) -> &[u8] {
         self.span(self.target)
     }

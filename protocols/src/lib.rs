@@ -58,12 +58,17 @@ mod head;
 mod name;
 #[cfg(any(test, feature = "fuzz"))]
 mod pair;
+pub mod path;
+pub mod proxy_header;
+mod raw;
 mod spec;
 mod wire;
 
 pub use error::{Error, Fault, Scope};
 pub use head::{Head, Length, Version, is_protected};
 pub use name::Name;
+pub use path::PathRule;
+pub use raw::Raw;
 pub use spec::WireSpec;
 pub use wire::{
     AnyWire, Cx, Decoded, Event, Framing, Gone, Mux, ReadSide, Role, Sides, StreamId, Traits, Wire,

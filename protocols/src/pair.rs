@@ -80,8 +80,17 @@ pub(crate) fn epoch() -> Instant {
 
 impl Peer {
     pub(crate) fn new(role: Role, spec: WireSpec) -> Peer {
+        Peer::of(AnyWire::h1(role, &Arc::new(spec)))
+    }
+
+    /// A connection without framing.
+    pub(crate) fn raw(role: Role) -> Peer {
+        Peer::of(AnyWire::raw(role))
+    }
+
+    fn of(wire: AnyWire) -> Peer {
         let mut peer = Peer {
-            wire: AnyWire::h1(role, &Arc::new(spec)),
+            wire,
             out: Vec::new(),
             heads: Vec::new(),
             now: epoch(),

@@ -20,6 +20,7 @@ use std::time::Instant;
 use crate::error::{Error, Fault};
 use crate::h1;
 use crate::head::Head;
+use crate::raw::Raw;
 use crate::spec::WireSpec;
 
 /// Which end of the connection a wire plays.
@@ -261,6 +262,8 @@ pub trait Wire {
 pub enum AnyWire {
     /// HTTP/1.0 and HTTP/1.1.
     H1(h1::H1),
+    /// Bytes without framing: pass-through.
+    Raw(Raw),
 }
 
 impl AnyWire {
@@ -269,10 +272,16 @@ impl AnyWire {
         AnyWire::H1(h1::H1::new(role, spec))
     }
 
+    /// A wire without framing.
+    pub fn raw(role: Role) -> AnyWire {
+        AnyWire::Raw(Raw::new(role))
+    }
+
     /// Bytes of heap that the wire holds now beside itself.
     pub fn held_bytes(&self) -> usize {
         match self {
             AnyWire::H1(wire) => wire.held_bytes(),
+            AnyWire::Raw(_) => 0,
         }
     }
 
@@ -281,14 +290,7 @@ impl AnyWire {
     pub fn restart_idle(&mut self, now: Instant) {
         match self {
             AnyWire::H1(wire) => wire.restart_idle(now),
-        }
-    }
-
-    /// Whether the connection is a tunnel: an end of input is then the end of one direction, not
-    /// a peer that left.
-    pub fn is_tunnel(&self) -> bool {
-        match self {
-            AnyWire::H1(wire) => wire.is_tunnel(),
+            AnyWire::Raw(_) => {}
         }
     }
 
@@ -297,6 +299,16 @@ impl AnyWire {
     pub fn must_reset(&self) -> bool {
         match self {
             AnyWire::H1(wire) => wire.must_reset(),
+            AnyWire::Raw(wire) => wire.must_reset(),
+        }
+    }
+
+    /// Whether bytes of another protocol flow both ways. A FIN then ends one direction; in every
+    /// other state it means that the peer has given the connection up.
+    pub fn is_tunnel(&self) -> bool {
+        match self {
+            AnyWire::H1(wire) => wire.is_tunnel(),
+            AnyWire::Raw(wire) => wire.is_tunnel(),
         }
     }
 }
@@ -306,6 +318,7 @@ macro_rules! each {
     ($self:ident, $wire:ident => $call:expr) => {
         match $self {
             AnyWire::H1($wire) => $call,
+            AnyWire::Raw($wire) => $call,
         }
     };
 }
@@ -390,5 +403,64 @@ impl Wire for AnyWire {
 
     fn tick(&mut self, cx: &mut Cx<'_>) -> Result<(), Error> {
         each!(self, wire => wire.tick(cx))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::head::Length;
+    use crate::pair::{Peer, STREAM, request, status};
+
+    const UPGRADE: &[u8] =
+        b"GET / HTTP/1.1\r\nHost: h\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n";
+
+    fn switching() -> Head {
+        let mut head = status(101, Length::Tunnel);
+        head.push(b"upgrade", b"x");
+        head
+    }
+
+    #[test]
+    fn an_upgraded_server_is_a_tunnel_until_both_ends() {
+        let mut peer = Peer::new(Role::Server, WireSpec::default());
+        assert!(!peer.wire.is_tunnel());
+        peer.feed(UPGRADE);
+        assert!(!peer.wire.is_tunnel(), "the reply decides");
+        peer.with(|wire, cx| wire.head(STREAM, &switching(), false, cx)).unwrap();
+        assert!(peer.wire.is_tunnel());
+        peer.eof(true);
+        assert_eq!(peer.sides(), Sides { read: ReadSide::Done, write: WriteSide::Open });
+        assert!(peer.wire.is_tunnel(), "half-closed");
+        peer.with(|wire, cx| wire.reset(STREAM, Fault::Cancelled, cx));
+        assert!(!peer.wire.is_tunnel());
+    }
+
+    #[test]
+    fn a_client_is_a_tunnel_once_the_server_switched() {
+        let mut peer = Peer::new(Role::Client, WireSpec::default());
+        let mut head = request("GET", "/");
+        head.push(b"upgrade", b"x");
+        head.set_length(Length::Tunnel);
+        peer.wire.open().unwrap();
+        peer.with(|wire, cx| wire.head(STREAM, &head, false, cx)).unwrap();
+        assert!(!peer.wire.is_tunnel());
+        peer.feed(b"HTTP/1.1 101 x\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n");
+        assert!(peer.wire.is_tunnel());
+        peer.with(|wire, cx| wire.end(STREAM, None, cx)).unwrap();
+        assert!(peer.wire.is_tunnel(), "half-closed");
+    }
+
+    #[test]
+    fn a_plain_exchange_is_no_tunnel() {
+        let mut peer = Peer::asked("GET", WireSpec::default());
+        peer.feed(b"HTTP/1.1 200 OK\r\n\r\nbody");
+        peer.eof(true);
+        assert!(!peer.wire.is_tunnel());
+        let mut peer = Peer::new(Role::Server, WireSpec::default());
+        peer.feed(UPGRADE);
+        peer.send(&status(200, Length::Exact(2)), b"no").unwrap();
+        peer.eof(true);
+        assert!(!peer.wire.is_tunnel(), "refused");
     }
 }

@@ -181,8 +181,8 @@ impl H1 {
 
     /// See [`crate::AnyWire::is_tunnel`].
     pub fn is_tunnel(&self) -> bool {
-        let ended = self.read == Read::Done && !self.closing;
-        self.read == Read::Tunnel || (ended && self.outgoing == Outgoing::Tunnel)
+        let tunnel = self.outgoing == Outgoing::Tunnel && !self.closing;
+        tunnel && matches!(self.read, Read::Tunnel | Read::Done)
     }
 
     /// See [`crate::AnyWire::restart_idle`].
