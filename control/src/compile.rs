@@ -11,23 +11,23 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use protocols::WireSpec;
-use router::{Cluster, ClusterId, ClusterSpec, Endpoint, EndpointSpec, RouteSpec, Table, identity};
+use router::{
+    Cluster, ClusterId, ClusterProtocol, ClusterSpec, Endpoint, EndpointSpec, ProxyVersion,
+    RouteSpec, Table, identity,
+};
 
-use crate::config::{Config, Item, ListenerSpec, Protocols};
+use crate::config::{Config, Item, ListenerSpec};
 use crate::decode::Fault;
 use crate::error::ConfigError;
 use crate::settings::{REGISTRY, Settings, position};
 use crate::snapshot::{ListenerPlan, RoutePlan, Snapshot};
 use crate::tree::{Node, Place, shorten};
 
+mod listener;
 mod route;
 
-/// The only protocol of this build.
-const PROTOCOL: &str = "http1";
-
 /// Protocols other builds speak: refused by name.
-const PROTOCOLS_LATER: &[&str] = &["http2", "http3", "grpc", "thrift", "tcp", "tls"];
+const PROTOCOLS_LATER: &[&str] = &["http2", "http3", "grpc", "thrift", "tls"];
 
 /// Largest weight of an endpoint; keeps all sums and products far below 64 bits.
 const WEIGHT_MAX: u32 = 65_535;
@@ -77,9 +77,10 @@ pub(crate) fn compile(
     errors: &mut Vec<ConfigError>,
 ) -> Option<Snapshot> {
     let mut work = Compile { config, resolve, faults: Vec::new() };
-    let listeners = work.listeners();
+    let mut listeners = work.listeners();
     let clusters = work.clusters();
-    let routes = work.routes();
+    let mut routes = work.routes();
+    work.tcp_routes(&mut listeners, &mut routes);
     let table = work.table();
     work.require_parts();
     let mut warnings = config.warnings.clone();
@@ -116,71 +117,19 @@ impl Compile<'_> {
             return;
         }
         let start = Place { line: 1, column: 1 };
+        // Where all listeners pass bytes through there is nothing to route.
+        let has_cluster = |item: &Item<ListenerSpec>| {
+            item.spec.as_ref().is_some_and(|spec| spec.cluster.is_some())
+        };
+        let listeners = &self.config.listeners;
+        let routed = listeners.is_empty() || !listeners.iter().all(has_cluster);
         for (name, empty) in [
-            ("listeners", self.config.listeners.is_empty()),
+            ("listeners", listeners.is_empty()),
             ("clusters", self.config.clusters.is_empty()),
-            ("routes", self.config.routes.is_empty()),
+            ("routes", routed && self.config.routes.is_empty()),
         ] {
             if empty {
                 self.fault(start, format!("`{name}` is missing or empty: nothing can be served"));
-            }
-        }
-    }
-
-    fn listeners(&mut self) -> Vec<ListenerPlan> {
-        let config = self.config;
-        let wire = Arc::new(listener_wire(config));
-        let mut plans: Vec<ListenerPlan> = Vec::new();
-        for item in &config.listeners {
-            let Some(spec) = &item.spec else { continue };
-            self.listener_protocols(item, spec);
-            let Some(address) = self.listener_address(item, spec) else { continue };
-            let name = spec.name.clone().unwrap_or_else(|| address.clone());
-            if plans.iter().any(|plan| plan.address == address) {
-                self.fault(item.place(&["address"]), format!("`{address}` is listened on twice"));
-            }
-            if plans.iter().any(|plan| plan.name == name) {
-                self.fault(item.place(&["name"]), format!("two listeners are called `{name}`"));
-            }
-            let protocols = vec![PROTOCOL.to_owned()];
-            plans.push(ListenerPlan { name, address, protocols, wire: Arc::clone(&wire) });
-        }
-        plans
-    }
-
-    fn listener_address(
-        &mut self,
-        item: &Item<ListenerSpec>,
-        spec: &ListenerSpec,
-    ) -> Option<String> {
-        let text = spec.address.as_str();
-        let why = match read_address(text) {
-            _ if item.healed && text.is_empty() => return None,
-            Ok(Address::Fixed(address)) => return Some(address),
-            Ok(Address::Name(name, port)) => format!(
-                "address `{}` is a name: listen on an IP address, like 0.0.0.0:{port} or \
-                 127.0.0.1:{port}",
-                shorten(&format!("{name}:{port}"))
-            ),
-            Err(why) => format!("address `{}` {why}", shorten(text)),
-        };
-        self.fault(item.place(&["address"]), why);
-        None
-    }
-
-    fn listener_protocols(&mut self, item: &Item<ListenerSpec>, spec: &ListenerSpec) {
-        let names = match &spec.protocols {
-            None => return,
-            Some(Protocols::One(name)) => std::slice::from_ref(name),
-            Some(Protocols::Many(names)) => names,
-        };
-        let place = item.place(&["protocols"]);
-        if names.is_empty() {
-            self.fault(place, "`protocols` is empty".to_owned());
-        }
-        for name in names.iter().filter(|name| *name != "auto") {
-            if let Some(why) = protocol_fault(name) {
-                self.fault(place, why);
             }
         }
     }
@@ -216,6 +165,25 @@ impl Compile<'_> {
         if let Some(why) = spec.protocol.as_deref().and_then(protocol_fault) {
             self.fault(item.place(&["protocol"]), why);
         }
+        if let Some(name) = spec.proxy_protocol.as_deref().filter(|name| proxy(name).is_none()) {
+            let message = format!("proxy_protocol `{}` is neither v1 nor v2", shorten(name));
+            self.fault(item.place(&["proxy_protocol"]), message);
+        }
+    }
+
+    /// A cluster that speaks something else would be talked to in the wrong language.
+    fn expect_protocol(&mut self, place: Place, cluster: u32, expected: ClusterProtocol) {
+        let item = self.config.clusters.get(cluster as usize);
+        let Some((item, spec)) = item.and_then(|item| Some((item, item.spec.as_ref()?))) else {
+            return;
+        };
+        let protocol = protocol(spec);
+        if protocol != expected {
+            let (name, protocol, expected) =
+                (shorten(&item.name), protocol.as_str(), expected.as_str());
+            let message = format!("cluster `{name}` has protocol {protocol}, not {expected}");
+            self.fault(place, message);
+        }
     }
 
     fn range(&mut self, place: Place, key: &str, setting: &str, value: Option<u64>) {
@@ -242,7 +210,7 @@ impl Compile<'_> {
             if item.healed && endpoint.address.is_empty() {
                 continue;
             }
-            self.endpoint(endpoint, &mut endpoints);
+            self.endpoint(endpoint, &language(spec), &mut endpoints);
             if typed.insert(&endpoint.address, index).is_some() {
                 let address = shorten(&endpoint.address);
                 self.faults.push(Fault::new(
@@ -268,7 +236,7 @@ impl Compile<'_> {
     }
 
     /// Adds the endpoint, or all addresses of its name; the caller gives faults their place.
-    fn endpoint(&mut self, spec: &EndpointSpec, endpoints: &mut Vec<Endpoint>) {
+    fn endpoint(&mut self, spec: &EndpointSpec, language: &str, endpoints: &mut Vec<Endpoint>) {
         let text = shorten(&spec.address);
         if spec.weight > WEIGHT_MAX {
             let message = format!("weight `{}` is out of range: 0 to {WEIGHT_MAX}", spec.weight);
@@ -287,7 +255,7 @@ impl Compile<'_> {
             Err(why) => self.fault(Place::default(), why),
             Ok(addresses) => endpoints.extend(addresses.into_iter().map(|address| Endpoint {
                 weight: spec.weight,
-                identity: identity(&address, PROTOCOL),
+                identity: identity(&address, language),
                 address,
             })),
         }
@@ -329,13 +297,16 @@ impl Compile<'_> {
 
     /// Clusters no route leads to.
     fn unused(&self) -> Vec<String> {
-        let specs = self.config.routes.iter().filter_map(|item| item.spec.as_ref());
-        let used: BTreeSet<&str> = specs.map(|spec| spec.cluster.as_str()).collect();
+        let routes = self.config.routes.iter().filter_map(|item| item.spec.as_ref());
+        let routed = routes.map(|spec| spec.cluster.as_str());
+        let listeners = self.config.listeners.iter().filter_map(|item| item.spec.as_ref());
+        let passed = listeners.filter_map(|spec| spec.cluster.as_deref());
+        let used: BTreeSet<&str> = routed.chain(passed).collect();
         let unused = self.config.clusters.iter().filter(|item| !used.contains(item.name.as_str()));
         let line = |item: &Item<ClusterSpec>| {
             let Place { line, column } = item.place(&[]);
             let file = &self.config.file;
-            format!("{file}:{line}:{column}: cluster `{}` has no route", item.name)
+            format!("{file}:{line}:{column}: cluster `{}` is not used", item.name)
         };
         unused.map(line).collect()
     }
@@ -366,6 +337,8 @@ fn cluster(
         id,
         name: item.name.clone(),
         endpoints,
+        protocol: protocol(&spec),
+        proxy_header: spec.proxy_protocol.as_deref().and_then(proxy),
         balance: spec.balance,
         connect_timeout: spec.connect_timeout.unwrap_or(settings.connect_timeout()),
         first_byte_timeout: spec.first_byte_timeout.unwrap_or(settings.first_byte_timeout()),
@@ -375,11 +348,36 @@ fn cluster(
     }
 }
 
-/// The limits of client connections. How long a body may be is its route's to say, and so the
-/// exchange's to enforce.
-fn listener_wire(config: &Config) -> WireSpec {
-    WireSpec { body_bytes_max: None, ..config.settings.wire() }
+fn protocol(spec: &ClusterSpec) -> ClusterProtocol {
+    spec.protocol.as_deref().and_then(ClusterProtocol::find).unwrap_or_default()
 }
+
+fn proxy(name: &str) -> Option<ProxyVersion> {
+    match name {
+        "v1" => Some(ProxyVersion::V1),
+        "v2" => Some(ProxyVersion::V2),
+        _ => None,
+    }
+}
+
+/// What is spoken to an endpoint: clusters that speak alike share its connections.
+fn language(spec: &ClusterSpec) -> String {
+    let proxy = spec.proxy_protocol.as_deref().unwrap_or_default();
+    format!("{}{proxy}", protocol(spec).as_str())
+}
+
+fn protocol_fault(name: &str) -> Option<String> {
+    if ClusterProtocol::find(name).is_some() {
+        None
+    } else if PROTOCOLS_LATER.contains(&name) {
+        Some(format!("protocol `{name}` is not supported by this build: it speaks {SPOKEN}"))
+    } else {
+        Some(format!("unknown protocol `{}`: this build speaks {SPOKEN}", shorten(name)))
+    }
+}
+
+/// The protocols of this build.
+const SPOKEN: &str = "http1 and tcp";
 
 /// An address as typed.
 enum Address {
@@ -427,16 +425,6 @@ fn name_fault(name: &str) -> Option<&'static str> {
     }
 }
 
-fn protocol_fault(name: &str) -> Option<String> {
-    if name == PROTOCOL {
-        None
-    } else if PROTOCOLS_LATER.contains(&name) {
-        Some(format!("protocol `{name}` is not supported by this build: it speaks {PROTOCOL}"))
-    } else {
-        Some(format!("unknown protocol `{}`: this build speaks {PROTOCOL}", shorten(name)))
-    }
-}
-
 /// 64-bit FNV-1a over everything that has an effect, in its compiled form: values, not sources or
 /// places, and addresses rather than names.
 fn content_hash(
@@ -446,11 +434,9 @@ fn content_hash(
     routes: &[RoutePlan],
 ) -> u64 {
     let values: Vec<String> = config.settings.iter().map(|(_, text, _)| text).collect();
-    let places: Vec<(&str, &str)> =
-        listeners.iter().map(|plan| (plan.name.as_str(), plan.address.as_str())).collect();
     let matches: Vec<_> =
         config.routes.iter().map(|item| item.spec.as_ref().map(|spec| &spec.r#match)).collect();
-    let text = format!("{values:?} {places:?} {clusters:?} {routes:?} {matches:?}");
+    let text = format!("{values:?} {listeners:?} {clusters:?} {routes:?} {matches:?}");
     identity(&text, "")
 }
 

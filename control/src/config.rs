@@ -7,7 +7,7 @@
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use router::{ClusterSpec, EndpointSpec, RouteSpec};
+use router::{ClusterSpec, EndpointSpec, ErrorPageSpec, RouteSpec};
 
 use crate::compile::{Resolve, compile};
 use crate::decode::{Fault, decode, unknown_key};
@@ -25,6 +25,29 @@ pub(crate) struct ListenerSpec {
     pub(crate) address: String,
     #[serde(default)]
     pub(crate) protocols: Option<Protocols>,
+    /// Where the connections of a `tcp` listener go.
+    #[serde(default)]
+    pub(crate) cluster: Option<String>,
+    /// Instead of the setting `path-rule`.
+    #[serde(default)]
+    pub(crate) path_rule: Option<String>,
+    #[serde(default)]
+    pub(crate) proxy_protocol: Option<ProxySpec>,
+    /// Pages for errors outside of a route that has its own.
+    #[serde(default)]
+    pub(crate) error_pages: Vec<ErrorPageSpec>,
+}
+
+/// PROXY headers on a listener: who may send them.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ProxySpec {
+    /// Networks that may; a Unix peer always may.
+    #[serde(default)]
+    pub(crate) from: Vec<String>,
+    /// Whether they must; true by default.
+    #[serde(default)]
+    pub(crate) required: Option<bool>,
 }
 
 /// `auto`, one name, or a list of names.

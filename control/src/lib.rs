@@ -10,6 +10,7 @@
 #![forbid(unsafe_code)]
 
 pub mod admin;
+mod cidrs;
 mod compile;
 mod config;
 mod decode;
@@ -20,9 +21,10 @@ mod snapshot;
 mod source;
 mod tree;
 
+pub use cidrs::Cidrs;
 pub use config::fuzz_config;
 pub use error::ConfigError;
 pub use publish::{Acknowledge, Publisher, Subscriber};
 pub use settings::{Applies, Kind, REGISTRY, Setting, Settings, Source, Unit};
-pub use snapshot::{ErrorPage, ErrorPages, ListenerPlan, RoutePlan, Snapshot};
+pub use snapshot::{ErrorPage, ErrorPages, ListenerPlan, ProxyHeaders, RoutePlan, Snapshot};
 pub use source::{Sources, load, reload};

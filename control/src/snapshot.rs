@@ -5,15 +5,17 @@
 //! and an exchange can hold its plan and cluster without holding the table.
 //!
 //! Invariants: `table` was built from `routes` in this order, so `RouteId(i)` is `routes[i]`;
-//! every `RoutePlan::cluster` is a position in `clusters`; generations only grow.
+//! every `RoutePlan::cluster` is a position in `clusters`, and so is every `tcp_route` in `routes`;
+//! generations only grow.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use protocols::WireSpec;
+use protocols::{PathRule, WireSpec};
 use router::{Cluster, ClusterId, Match, Query, Table};
 
+use crate::cidrs::Cidrs;
 use crate::settings::Settings;
 
 /// One generation of the whole configuration.
@@ -29,7 +31,7 @@ pub struct Snapshot {
     pub listeners: Vec<ListenerPlan>,
     /// The routes' patterns.
     pub table: Arc<Table>,
-    /// By `RouteId`.
+    /// By `RouteId`; behind the table's, one for each `tcp` listener.
     pub routes: Vec<Arc<RoutePlan>>,
     /// By `ClusterId`.
     pub clusters: Vec<Arc<Cluster>>,
@@ -44,10 +46,27 @@ pub struct ListenerPlan {
     pub name: String,
     /// Canonical text: `ip:port`, `[ip]:port` or `unix:/path`.
     pub address: String,
-    /// Protocols taken; `["http1"]` in this build.
+    /// Protocols taken: `["http1"]` or `["tcp"]`.
     pub protocols: Vec<String>,
     /// Limits and times of its connections, shared by all of them.
     pub wire: Arc<WireSpec>,
+    /// The plan of all its connections, where it takes `tcp`; a position in `routes`.
+    pub tcp_route: Option<u32>,
+    /// How paths are brought into one form before they are routed.
+    pub path_rule: PathRule,
+    /// Whether connections begin with a PROXY header.
+    pub proxy_headers: Option<ProxyHeaders>,
+    /// What to answer instead of plain words, where the route has no page for it.
+    pub error_pages: Arc<ErrorPages>,
+}
+
+/// Who may say, by a PROXY header, on whose behalf it connects.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProxyHeaders {
+    /// Networks that may.
+    pub from: Cidrs,
+    /// Whether a connection without one is refused.
+    pub required: bool,
 }
 
 /// What happens to a request that a route won.

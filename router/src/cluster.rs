@@ -9,6 +9,40 @@ use std::time::Duration;
 use crate::ClusterId;
 use crate::balance::BalanceKind;
 
+/// What the endpoints of a cluster speak.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ClusterProtocol {
+    /// HTTP/1.1.
+    #[default]
+    Http1,
+    /// Bytes, passed through.
+    Tcp,
+}
+
+impl ClusterProtocol {
+    /// Its name in configuration.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            ClusterProtocol::Http1 => "http1",
+            ClusterProtocol::Tcp => "tcp",
+        }
+    }
+
+    /// The protocol of that name.
+    pub fn find(name: &str) -> Option<ClusterProtocol> {
+        [ClusterProtocol::Http1, ClusterProtocol::Tcp].into_iter().find(|one| one.as_str() == name)
+    }
+}
+
+/// Versions of the PROXY protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProxyVersion {
+    /// A line of text.
+    V1,
+    /// A binary header.
+    V2,
+}
+
 /// Endpoints that serve the same thing.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Cluster {
@@ -18,6 +52,10 @@ pub struct Cluster {
     pub name: String,
     /// Where requests can go; never empty once compiled.
     pub endpoints: Vec<Endpoint>,
+    /// What they speak.
+    pub protocol: ClusterProtocol,
+    /// Each connection begins with a PROXY header, and serves one exchange.
+    pub proxy_header: Option<ProxyVersion>,
     /// How one is chosen.
     pub balance: BalanceKind,
     /// From `connect` to an established connection.
@@ -39,6 +77,8 @@ impl Cluster {
             id,
             name: name.to_owned(),
             endpoints,
+            protocol: ClusterProtocol::default(),
+            proxy_header: None,
             balance: BalanceKind::default(),
             connect_timeout: Duration::from_secs(3),
             first_byte_timeout: Duration::from_secs(60),

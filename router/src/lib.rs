@@ -38,7 +38,7 @@ mod table;
 pub mod units;
 
 pub use balance::{BalanceKind, Balancer};
-pub use cluster::{Cluster, Endpoint, identity};
+pub use cluster::{Cluster, ClusterProtocol, Endpoint, ProxyVersion, identity};
 pub use query::{CAPTURES_MAX, Captures, Match, Query};
 pub use spec::{BufferSpec, ClusterSpec, EndpointSpec, ErrorPageSpec, MatchSpec, RouteSpec};
 pub use table::{BuildError, BuildFault, Table};

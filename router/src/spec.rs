@@ -94,9 +94,12 @@ pub struct MatchSpec {
 pub struct ClusterSpec {
     /// Where requests can go.
     pub endpoints: Vec<EndpointSpec>,
-    /// Wire protocol; only `http1` in this build.
+    /// Wire protocol: `http1` or `tcp`.
     #[serde(default)]
     pub protocol: Option<String>,
+    /// Begin each connection with a PROXY header of this version: `v1` or `v2`.
+    #[serde(default)]
+    pub proxy_protocol: Option<String>,
     /// How an endpoint is chosen.
     #[serde(default)]
     pub balance: BalanceKind,

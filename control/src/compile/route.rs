@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use router::{ClusterId, ErrorPageSpec, RouteSpec};
+use router::{ClusterId, ClusterProtocol, ErrorPageSpec, RouteSpec};
 
 use super::Compile;
 use crate::config::Item;
@@ -39,6 +39,10 @@ impl Compile<'_> {
                 let hint = did_you_mean(&spec.cluster, names.keys().copied());
                 let place = item.place(&["cluster"]);
                 self.faults.push(Fault { hint, ..Fault::new(place, message) });
+            }
+            if let Some(cluster) = cluster {
+                let place = item.place(&["cluster"]);
+                self.expect_protocol(place, cluster, ClusterProtocol::Http1);
             }
             let timeout = spec.timeout.map(|time| time.as_millis() as u64);
             self.range(item.place(&["timeout"]), "timeout", "request-timeout", timeout);

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use router::units::{format_bytes, format_duration, parse_bytes, parse_duration};
 
+use crate::cidrs::Cidrs;
+
 /// What is counted by a number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unit {
@@ -41,6 +43,8 @@ pub enum Kind {
     Admin,
     /// `off`, `stdout` or a path.
     Target,
+    /// `none`, or networks like `10.0.0.0/8,192.0.2.1`.
+    Cidrs,
 }
 
 /// A value in its parsed form.
@@ -83,6 +87,8 @@ impl Kind {
             Kind::Admin => parse_admin(text).map(Value::Text),
             Kind::Target if text.is_empty() => Err("is empty: write off, stdout or a path".into()),
             Kind::Target => Ok(Value::Text(text.to_owned())),
+            Kind::Cidrs if text == "none" => Ok(Value::Text(text.to_owned())),
+            Kind::Cidrs => Cidrs::parse(text.split(',')).map(|_| Value::Text(text.to_owned())),
         }
     }
 
@@ -122,6 +128,7 @@ impl Kind {
             Kind::Word(words) => words.join(", "),
             Kind::Admin => "auto, off, unix:/PATH, or a loopback IP:PORT".to_owned(),
             Kind::Target => "off, stdout, or a path".to_owned(),
+            Kind::Cidrs => "none, or networks like 10.0.0.0/8,192.0.2.1".to_owned(),
         }
     }
 }

@@ -76,6 +76,7 @@ const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
 
 const LEVELS: &[&str] = &["error", "warn", "info", "debug"];
+const PATH_RULES: &[&str] = &["off", "minimal", "safe", "strict"];
 const FORMATS: &[&str] = &["text", "json"];
 
 macro_rules! accessor {
@@ -241,6 +242,9 @@ registry! {
     "body-bytes-max" body_bytes_max: opt_u64 = "none",
         number(Unit::Bytes, 0, 1 << 40, Some("none")), Reload,
         "Bytes of a request body; 413 above it. A route's body_bytes_max goes before it.";
+    "path-rule" path_rule: text = "safe", Kind::Word(PATH_RULES), Reload,
+        "How paths are brought into one form before routing, and what is refused. A listener's \
+         path_rule goes before it.";
     "chunk-ext-bytes-max" chunk_ext_bytes_max: u16 = "256B", bytes(0, 65_535), Reload,
         "Bytes of extensions on one chunk.";
     "chunk-ext-body-bytes-max" chunk_ext_body_bytes_max: u16 = "16KiB", bytes(0, 65_535), Reload,

@@ -1,0 +1,205 @@
+//! Listeners: addresses, protocols, who may send PROXY headers, and the plans of `tcp` ones.
+//!
+//! A `tcp` listener names its cluster itself: bytes without a head match no route. Its plan stands
+//! behind those of the routes, so that an exchange follows either in the same way.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use protocols::{PathRule, WireSpec};
+use router::{ClusterId, ClusterProtocol};
+
+use super::{Address, Compile, protocol_fault, read_address};
+use crate::cidrs::Cidrs;
+use crate::config::{Config, Item, ListenerSpec, Protocols};
+use crate::decode::Fault;
+use crate::error::did_you_mean;
+use crate::settings::Settings;
+use crate::snapshot::{ErrorPages, ListenerPlan, ProxyHeaders, RoutePlan};
+use crate::tree::shorten;
+
+impl Compile<'_> {
+    pub(super) fn listeners(&mut self) -> Vec<ListenerPlan> {
+        let config = self.config;
+        let wire = Arc::new(listener_wire(config));
+        let mut plans: Vec<ListenerPlan> = Vec::new();
+        for item in &config.listeners {
+            let Some(spec) = &item.spec else { continue };
+            let protocol = self.listener_protocol(item, spec);
+            let path_rule = self.path_rule(item, spec);
+            let proxy_headers = self.proxy_headers(item, spec);
+            let error_pages = Arc::new(self.error_pages(item, &spec.error_pages));
+            let Some(address) = self.listener_address(item, spec) else { continue };
+            let name = spec.name.clone().unwrap_or_else(|| address.clone());
+            if plans.iter().any(|plan| plan.address == address) {
+                self.fault(item.place(&["address"]), format!("`{address}` is listened on twice"));
+            }
+            if plans.iter().any(|plan| plan.name == name) {
+                self.fault(item.place(&["name"]), format!("two listeners are called `{name}`"));
+            }
+            plans.push(ListenerPlan {
+                name,
+                address,
+                protocols: vec![protocol.as_str().to_owned()],
+                wire: Arc::clone(&wire),
+                tcp_route: None,
+                path_rule,
+                proxy_headers,
+                error_pages,
+            });
+        }
+        plans
+    }
+
+    fn listener_address(
+        &mut self,
+        item: &Item<ListenerSpec>,
+        spec: &ListenerSpec,
+    ) -> Option<String> {
+        let text = spec.address.as_str();
+        let why = match read_address(text) {
+            _ if item.healed && text.is_empty() => return None,
+            Ok(Address::Fixed(address)) => return Some(address),
+            Ok(Address::Name(name, port)) => format!(
+                "address `{}` is a name: listen on an IP address, like 0.0.0.0:{port} or \
+                 127.0.0.1:{port}",
+                shorten(&format!("{name}:{port}"))
+            ),
+            Err(why) => format!("address `{}` {why}", shorten(text)),
+        };
+        self.fault(item.place(&["address"]), why);
+        None
+    }
+
+    /// The one protocol of a listener: this build tells none from another on one port.
+    fn listener_protocol(
+        &mut self,
+        item: &Item<ListenerSpec>,
+        spec: &ListenerSpec,
+    ) -> ClusterProtocol {
+        let names = match &spec.protocols {
+            None => &[][..],
+            Some(Protocols::One(name)) => std::slice::from_ref(name),
+            Some(Protocols::Many(names)) => names,
+        };
+        let place = item.place(&["protocols"]);
+        if names.is_empty() && spec.protocols.is_some() {
+            self.fault(place, "`protocols` is empty".to_owned());
+        }
+        for name in names.iter().filter(|name| *name != "auto") {
+            if let Some(why) = protocol_fault(name) {
+                self.fault(place, why);
+            }
+        }
+        let is_tcp = names.iter().any(|name| name == "tcp");
+        if is_tcp && names.len() > 1 {
+            self.fault(place, "`tcp` takes every connection: it stands alone".to_owned());
+        }
+        match (is_tcp, &spec.cluster) {
+            (true, None) => self.fault(place, "a `tcp` listener needs a `cluster`".to_owned()),
+            (false, Some(_)) => {
+                let message = "`cluster` is for `tcp` listeners: requests follow routes";
+                self.fault(item.place(&["cluster"]), message.to_owned());
+            }
+            _ => {}
+        }
+        if is_tcp { ClusterProtocol::Tcp } else { ClusterProtocol::Http1 }
+    }
+
+    fn path_rule(&mut self, item: &Item<ListenerSpec>, spec: &ListenerSpec) -> PathRule {
+        let typed = spec.path_rule.as_deref();
+        let name = typed.unwrap_or(self.config.settings.path_rule());
+        path_rule(name).unwrap_or_else(|| {
+            let hint = did_you_mean(name, ["off", "minimal", "safe", "strict"]);
+            let place = item.place(&["path_rule"]);
+            let message = format!("unknown path_rule `{}`", shorten(name));
+            self.faults.push(Fault { hint, ..Fault::new(place, message) });
+            PathRule::default()
+        })
+    }
+
+    fn proxy_headers(
+        &mut self,
+        item: &Item<ListenerSpec>,
+        spec: &ListenerSpec,
+    ) -> Option<ProxyHeaders> {
+        let proxy = spec.proxy_protocol.as_ref()?;
+        let place = item.place(&["proxy_protocol", "from"]);
+        let is_unix = spec.address.starts_with("unix:");
+        if proxy.from.is_empty() && !is_unix {
+            let message = "`proxy_protocol` needs `from`: the networks that may send a header";
+            self.fault(place, message.to_owned());
+        }
+        match Cidrs::parse(proxy.from.iter().map(String::as_str)) {
+            Ok(from) => Some(ProxyHeaders { from, required: proxy.required.unwrap_or(true) }),
+            Err(why) => {
+                self.fault(place, why);
+                None
+            }
+        }
+    }
+
+    /// Gives each `tcp` listener the plan of its connections, behind the plans of the routes.
+    pub(super) fn tcp_routes(
+        &mut self,
+        listeners: &mut [ListenerPlan],
+        routes: &mut Vec<RoutePlan>,
+    ) {
+        let config = self.config;
+        let names: BTreeMap<&str, u32> =
+            config.clusters.iter().map(|item| item.name.as_str()).zip(0..).collect();
+        for item in &config.listeners {
+            let Some(spec) = &item.spec else { continue };
+            let Some(name) = &spec.cluster else { continue };
+            let place = item.place(&["cluster"]);
+            let Some(cluster) = names.get(name.as_str()) else {
+                let hint = did_you_mean(name, names.keys().copied());
+                let message = format!("unknown cluster `{}`", shorten(name));
+                self.faults.push(Fault { hint, ..Fault::new(place, message) });
+                continue;
+            };
+            self.expect_protocol(place, *cluster, ClusterProtocol::Tcp);
+            let address = read_address(&spec.address).ok();
+            let plan = listeners.iter_mut().find(|plan| match &address {
+                Some(Address::Fixed(address)) => plan.address == *address,
+                _ => false,
+            });
+            let Some(plan) = plan else { continue };
+            let index = routes.len() as u32;
+            plan.tcp_route = Some(index);
+            routes.push(tcp_plan(index, &plan.name, ClusterId(*cluster), &config.settings));
+        }
+    }
+}
+
+/// A connection as a whole follows this; no limit of requests applies to it.
+fn tcp_plan(index: u32, name: &str, cluster: ClusterId, settings: &Settings) -> RoutePlan {
+    RoutePlan {
+        id: name.to_owned(),
+        index,
+        cluster,
+        timeout: None,
+        body_bytes_max: None,
+        retry: settings.retries() > 0,
+        error_pages: Arc::new(ErrorPages::default()),
+        buffer_request_bytes_max: None,
+        buffer_reply_bytes_max: None,
+        upgrade: Vec::new(),
+    }
+}
+
+fn path_rule(name: &str) -> Option<PathRule> {
+    Some(match name {
+        "off" => PathRule::Off,
+        "minimal" => PathRule::Minimal,
+        "safe" => PathRule::Safe,
+        "strict" => PathRule::Strict,
+        _ => return None,
+    })
+}
+
+/// The limits of client connections. How long a body may be is its route's to say, and so the
+/// exchange's to enforce.
+fn listener_wire(config: &Config) -> WireSpec {
+    WireSpec { body_bytes_max: None, ..config.settings.wire() }
+}
