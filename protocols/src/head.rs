@@ -334,6 +334,11 @@ impl Head {
         self.fields.iter().find(|f| f.name == name).map(|f| self.value_of(f))
     }
 
+    /// The values of all fields of a well-known name, in order.
+    pub fn values(&self, name: Name) -> impl DoubleEndedIterator<Item = &[u8]> {
+        self.fields.iter().filter(move |f| f.name == name).map(|f| self.value_of(f))
+    }
+
     /// All fields in order: name in the case received, value without surrounding space.
     pub fn fields(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
         self.fields.iter().map(|f| (self.name_of(f), self.value_of(f)))
