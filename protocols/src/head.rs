@@ -649,7 +649,7 @@ pub(crate) fn is_value_byte(byte: u8) -> bool {
 /// A byte that a request target may hold here: printable ASCII without `#`. RFC 3986 allows
 /// fewer (no `"<>[]^{|}` or backslash), browsers and scripts send them; all of them are harmless
 /// to framing and are forwarded as they came.
-pub(crate) fn is_target_byte(byte: u8) -> bool {
+pub(crate) const fn is_target_byte(byte: u8) -> bool {
     byte.is_ascii_graphic() && byte != b'#'
 }
 
