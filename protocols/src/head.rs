@@ -334,6 +334,11 @@ impl Head {
         self.fields.iter().find(|f| f.name == name).map(|f| self.value_of(f))
     }
 
+    /// The values of all fields of a well-known name, in order.
+    pub fn values(&self, name: Name) -> impl DoubleEndedIterator<Item = &[u8]> {
+        self.fields.iter().filter(move |f| f.name == name).map(|f| self.value_of(f))
+    }
+
     /// All fields in order: name in the case received, value without surrounding space.
     pub fn fields(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
         self.fields.iter().map(|f| (self.name_of(f), self.value_of(f)))
@@ -644,7 +649,7 @@ pub(crate) fn is_value_byte(byte: u8) -> bool {
 /// A byte that a request target may hold here: printable ASCII without `#`. RFC 3986 allows
 /// fewer (no `"<>[]^{|}` or backslash), browsers and scripts send them; all of them are harmless
 /// to framing and are forwarded as they came.
-pub(crate) fn is_target_byte(byte: u8) -> bool {
+pub(crate) const fn is_target_byte(byte: u8) -> bool {
     byte.is_ascii_graphic() && byte != b'#'
 }
 

@@ -53,6 +53,7 @@
 )]
 
 mod error;
+pub mod forwarded;
 pub mod h1;
 mod head;
 mod name;
@@ -65,6 +66,7 @@ mod spec;
 mod wire;
 
 pub use error::{Error, Fault, Scope};
+pub use forwarded::ForwardedElement;
 pub use head::{Head, Length, Version, is_protected};
 pub use name::Name;
 pub use path::PathRule;

@@ -81,6 +81,7 @@ fn is_normal(rule: PathRule, target: &[u8]) -> bool {
     let mut start = 1;
     for (at, &byte) in target.iter().enumerate().skip(1) {
         match byte {
+            _ if is_plain(byte) => {}
             b'/' => {
                 let segment = target.get(start..at).unwrap_or_default();
                 if is_dots(segment) || (segment.is_empty() && rule >= PathRule::Safe) {
@@ -97,6 +98,25 @@ fn is_normal(rule: PathRule, target: &[u8]) -> bool {
         }
     }
     !is_dots(target.get(start..).unwrap_or_default())
+}
+
+/// Whether the byte means the same under every rule.
+fn is_plain(byte: u8) -> bool {
+    PLAIN.get(usize::from(byte)).copied().unwrap_or_default()
+}
+
+static PLAIN: [bool; 256] = plain_bytes();
+
+#[expect(clippy::indexing_slicing, reason = "evaluated by the compiler, never at run time")]
+const fn plain_bytes() -> [bool; 256] {
+    let mut table = [false; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        let special = matches!(byte as u8, b'/' | b'?' | b'%' | b'\\' | b';');
+        table[byte] = is_target_byte(byte as u8) && !special;
+        byte += 1;
+    }
+    table
 }
 
 fn is_dots(segment: &[u8]) -> bool {
