@@ -143,6 +143,7 @@ fn value_name(kind: Kind) -> &'static str {
         Kind::Word(_) => "WORD",
         Kind::Admin => "ADDR|PATH",
         Kind::Target => "off|stdout|PATH",
+        Kind::Cidrs => "NETWORKS",
     }
 }
 

@@ -135,7 +135,11 @@ fn row(shard: u16, info: &ConnectionInfo, snapshot: &Snapshot, now: Instant) -> 
         "shard": shard,
         "side": if info.outbound { "up" } else { "down" },
         "peer": info.peer.to_string(),
-        "protocol": if info.protocol == gateway::PROTOCOL_HTTP1 { Some("http1") } else { None },
+        "protocol": match info.protocol {
+            gateway::PROTOCOL_HTTP1 => Some("http1"),
+            gateway::PROTOCOL_TCP => Some("tcp"),
+            _ => None,
+        },
         "state": if info.state == gateway::STATE_BUSY { "busy" } else { "idle" },
         "route": route.map(|route| route.id.as_str()),
         "bytes_in": info.bytes_in,

@@ -26,7 +26,7 @@ fn run(matches: &ArgMatches) -> Result<(), Failure> {
     if matches.get_flag("verbose") {
         let profile = if cfg!(debug_assertions) { "debug" } else { "release" };
         let arch = std::env::consts::ARCH;
-        text.push_str("protocols: http/1.0 http/1.1\n");
+        text.push_str("protocols: http/1.0 http/1.1 tcp\n");
         text.push_str("backend: io_uring (Linux 6.1 or later), allocator mimalloc\n");
         text.push_str(&format!("build: {profile} {arch}\n"));
         text.push_str(&format!("kernel: {}\n", kernel()));

@@ -16,6 +16,7 @@ use router::{
     RouteSpec, Table, identity,
 };
 
+use crate::cidrs::Cidrs;
 use crate::config::{Config, Item, ListenerSpec};
 use crate::decode::Fault;
 use crate::error::ConfigError;
@@ -92,6 +93,7 @@ pub(crate) fn compile(
         generation: 1,
         hash,
         settings: config.settings.clone(),
+        trusted_proxies: trusted_proxies(&config.settings),
         listeners,
         table: Arc::new(table),
         routes: routes.into_iter().map(Arc::new).collect(),
@@ -345,6 +347,14 @@ fn cluster(
         idle_timeout: spec.idle_timeout.unwrap_or(settings.upstream_idle_timeout()),
         links_max: spec.links_max.unwrap_or(settings.links_max()),
         retries: spec.retries.unwrap_or(settings.retries()),
+    }
+}
+
+fn trusted_proxies(settings: &Settings) -> Cidrs {
+    match settings.trusted_proxies() {
+        "none" => Cidrs::default(),
+        // INVARIANT: the setting's kind has parsed this text before.
+        text => Cidrs::parse(text.split(',')).expect("networks"),
     }
 }
 

@@ -27,6 +27,8 @@ pub struct Snapshot {
     pub hash: u64,
     /// Every tunable.
     pub settings: Settings,
+    /// Peers that are believed when they name the client they ask for.
+    pub trusted_proxies: Cidrs,
     /// Where to listen; at least one.
     pub listeners: Vec<ListenerPlan>,
     /// The routes' patterns.

@@ -204,10 +204,7 @@ impl Io {
         self.dirty.clear();
         self.empty_aged();
         self.decay();
-        self.show_buffers();
-        if !self.starved.iter().all(VecDeque::is_empty) {
-            self.serve_starved();
-        }
+        self.show_and_serve();
         self.ring.publish();
     }
 
@@ -230,6 +227,14 @@ impl Io {
             && let Some(active) = socket.active.take()
         {
             self.recycle_active(active);
+        }
+    }
+
+    /// Shows the kernel what pages there are and hands them to who stands in line.
+    fn show_and_serve(&mut self) {
+        self.show_buffers();
+        if !self.starved.iter().all(VecDeque::is_empty) {
+            self.serve_starved();
         }
     }
 
@@ -325,6 +330,9 @@ impl Io {
     /// Fires deadlines.
     pub(crate) fn fire_timers(&mut self, due: &mut Vec<Target>) {
         self.wheel.expire(self.now, due);
+        if due.is_empty() {
+            return;
+        }
         for target in due.drain(..) {
             match target {
                 Target::Task(task) => wake(task),
@@ -333,6 +341,8 @@ impl Io {
                 Target::Pressure => self.relieve_pressure(),
             }
         }
+        // Pages that a timer has freed wake nobody: they would lie until something else happens.
+        self.show_and_serve();
     }
 
     /// Marks the socket failed and tells everybody who waits on it.

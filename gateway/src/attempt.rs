@@ -63,7 +63,7 @@ async fn attempt(
     body: &Body,
 ) -> Result<(), Failure> {
     let end = matches!(body, Body::None);
-    let Link { end: up, reused } = upstream::checkout(track, endpoint, fresh).await?;
+    let Link { end: up, reused } = upstream::checkout(track, down.conn(), endpoint, fresh).await?;
     let mut sent = false;
     let result = match up.send_head(request, end) {
         Err(_) => Err(Failure::new(Stage::SendHead, Cause::ConnectRefused)),

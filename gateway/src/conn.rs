@@ -18,7 +18,7 @@ use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::{Duration, Instant};
 
 use engine::{Buf, Stream, Timer};
@@ -28,6 +28,8 @@ use protocols::{
 };
 
 use crate::end::End;
+use crate::exchange;
+use crate::greet::Greeting;
 use crate::shard::State;
 use crate::slot::{Item, Received, Slot, Slots};
 use crate::upstream::Permit;
@@ -71,8 +73,8 @@ pub(crate) struct Conn {
 
 /// What a connection belongs to.
 pub(crate) enum Site {
-    /// A listener accepted it.
-    Listener,
+    /// The listener of this number accepted it.
+    Listener(u32),
     /// The endpoint it leads to, and its share of the endpoint's links.
     Endpoint(Permit),
 }
@@ -80,7 +82,7 @@ pub(crate) enum Site {
 impl Site {
     fn role(&self) -> Role {
         match self {
-            Site::Listener => Role::Server,
+            Site::Listener(_) => Role::Server,
             Site::Endpoint(_) => Role::Client,
         }
     }
@@ -130,6 +132,14 @@ impl Conn {
 
     pub(crate) fn role(&self) -> Role {
         self.site.role()
+    }
+
+    /// Which listener accepted it; `None` for a link.
+    pub(crate) fn listener(&self) -> Option<u32> {
+        match self.site {
+            Site::Listener(index) => Some(index),
+            Site::Endpoint(_) => None,
+        }
     }
 
     /// Opens a stream on a client wire: `None` when it can take no more.
@@ -189,6 +199,11 @@ impl Conn {
     /// The fault that ended this connection, if any.
     pub(crate) fn fault(&self) -> Option<Fault> {
         self.core.borrow().fault
+    }
+
+    /// Whether bytes are passed through as they are.
+    pub(crate) fn stream_is_raw(&self) -> bool {
+        matches!(self.core.borrow().wire, AnyWire::Raw(_))
     }
 
     pub(crate) fn one_stream(&self) -> bool {
@@ -638,17 +653,33 @@ pub(crate) struct Running(pub(crate) Pin<Box<dyn Future<Output = ()>>>);
 /// task a stream.
 pub(crate) struct Pump {
     conn: Rc<Conn>,
+    /// What must come before the wire begins.
+    greeting: Option<Box<Greeting>>,
     exchange: Option<Running>,
-    start: fn(End, Box<Head>, bool) -> Running,
 }
 
 impl Pump {
-    pub(crate) fn new(conn: Rc<Conn>, start: fn(End, Box<Head>, bool) -> Running) -> Pump {
-        Pump { conn, exchange: None, start }
+    pub(crate) fn new(conn: Rc<Conn>, greeting: Option<Box<Greeting>>) -> Pump {
+        Pump { conn, greeting, exchange: None }
+    }
+
+    /// Ready when the wire may begin; false when the connection is refused.
+    fn poll_greeting(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
+        let Some(greeting) = &mut self.greeting else { return Poll::Ready(true) };
+        if self.conn.closed.get() {
+            return Poll::Ready(false);
+        }
+        let result = ready!(greeting.poll(&self.conn, cx));
+        self.greeting = None;
+        let Err(refused) = result else { return Poll::Ready(true) };
+        self.conn.state.metrics.word(WordFamily::ConnectionCloses, refused.word());
+        self.conn.closed.set(true);
+        self.conn.stream.reset();
+        Poll::Ready(false)
     }
 
     fn begin(&mut self, id: StreamId, head: Box<Head>, end: bool) {
-        let exchange = (self.start)(self.conn.end(id), head, end);
+        let exchange = exchange::start(self.conn.end(id), head, end);
         if self.conn.one_stream() {
             self.exchange = Some(exchange);
         } else {
@@ -671,6 +702,9 @@ impl Future for Pump {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let pump = self.get_mut();
         pump.conn.attach(cx);
+        if !ready!(pump.poll_greeting(cx)) {
+            return Poll::Ready(());
+        }
         loop {
             pump.poll_exchange(cx);
             match pump.conn.step(cx) {

@@ -8,23 +8,22 @@
 //! Cost beyond the wires: one box for the future, one timer, one id of 32 bytes.
 
 use std::cell::{Cell, RefCell};
-use std::fmt::Write as _;
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::rc::Rc;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use engine::{Address, Timer};
 use observe::{Gauge, Metric, Phase, Place, Protocol, Record, WordFamily};
-use protocols::{Fault, Head, Length, Version, Wire as _, WireSpec};
-use router::Query;
+use protocols::{AnyWire, Fault, Head, Length, PathRule, Version, Wire as _};
+use router::{ProxyVersion, Query};
 
 use crate::attempt;
 use crate::conn::{Conn, Running};
 use crate::end::End;
 use crate::failure::{self, Cause, Failure, Side, Stage};
+use crate::forwarded;
 use crate::relay::Body;
 use crate::shard::{Plan, State};
 use crate::stash::{Filled, Stash};
@@ -52,17 +51,27 @@ async fn run(down: End, mut request: Box<Head>, end: bool) {
     track.settle();
     state.give_timer(timer);
     state.give_head(request);
-    down.conn().stream.annotate(PROTOCOL_HTTP1, STATE_IDLE, track.route());
+    if !down.conn().stream_is_raw() {
+        down.conn().stream.annotate(PROTOCOL_HTTP1, STATE_IDLE, track.route());
+    }
     down.release();
 }
 
 async fn serve(track: &Track, down: &End, request: &mut Head, end: bool) -> Result<(), Failure> {
+    if let Some(plan) = pass_through(track, down.conn()) {
+        down.conn().stream.annotate(PROTOCOL_TCP, STATE_BUSY, plan.index());
+        track.follow(&plan, request)?;
+        return attempt::forward(track, down, &plan, request, &Body::Flows).await;
+    }
     #[cfg(feature = "sim")]
     assert!(request.field(b"x-ringway-panic").is_none(), "a panic that a test asked for");
     if track.state.options().request_id {
         request_id(&track.state, request);
     }
     track.note_request_id(request);
+    let rule = path_rule(track, down.conn());
+    let bad = |fault| Failure::new(Stage::Route, Cause::BadPath(fault));
+    request.normalise_path(rule).map_err(bad)?;
     let plan = route(track, down.conn(), request)?;
     down.conn().stream.annotate(PROTOCOL_HTTP1, STATE_BUSY, plan.index());
     track.follow(&plan, request)?;
@@ -142,6 +151,16 @@ async fn race(
     .await
 }
 
+/// The plan of a connection whose listener passes bytes through.
+fn pass_through(track: &Track, conn: &Conn) -> Option<Rc<Plan>> {
+    let live = track.state.live();
+    live.plan(live.listener(conn.listener())?.tcp_route?)
+}
+
+fn path_rule(track: &Track, conn: &Conn) -> PathRule {
+    track.state.live().listener(conn.listener()).map_or_else(PathRule::default, |l| l.path_rule)
+}
+
 fn route(track: &Track, conn: &Conn, request: &Head) -> Result<Rc<Plan>, Failure> {
     let live = track.state.live();
     let field = |name: &[u8]| request.field(name);
@@ -149,10 +168,7 @@ fn route(track: &Track, conn: &Conn, request: &Head) -> Result<Rc<Plan>, Failure
         method: request.method(),
         host: request.host(),
         path: request.path(),
-        peer: match conn.stream.peer() {
-            Address::Inet(peer) => Some(peer.ip()),
-            Address::Unix(_) => None,
-        },
+        peer: forwarded::client(&track.state, conn, request),
         field: &field,
     };
     let found = live.find(&query);
@@ -166,7 +182,7 @@ fn edit(state: &State, conn: &Conn, plan: &Plan, request: &mut Head) {
     }
     request.remove_hop_by_hop();
     if state.options().forwarded {
-        forwarded(state, conn, request);
+        forwarded::write(state, conn, request);
     }
 }
 
@@ -178,27 +194,6 @@ fn upgrade(plan: &Plan, request: &mut Head) {
         Some(protocol) => request.set(b"upgrade", protocol.as_bytes()),
         None => request.set_length(Length::Empty),
     }
-}
-
-/// An untrusted client's own claims are replaced, not extended.
-fn forwarded(state: &State, conn: &Conn, request: &mut Head) {
-    let mut text = state.text.borrow_mut();
-    text.clear();
-    if let Address::Inet(peer) = conn.stream.peer() {
-        // Writing to a String cannot fail.
-        let _ = write!(text, "{}", peer.ip().to_canonical());
-    }
-    if text.is_empty() {
-        request.remove(b"x-forwarded-for");
-    } else {
-        request.set(b"x-forwarded-for", text.as_bytes());
-    }
-    request.set(b"x-forwarded-proto", b"http");
-    text.clear();
-    text.push_str(std::str::from_utf8(request.authority()).unwrap_or_default());
-    request.set(b"x-forwarded-host", text.as_bytes());
-    request.remove(b"forwarded");
-    request.remove(b"x-real-ip");
 }
 
 /// Keeps a client's id if it is one, makes one otherwise.
@@ -255,8 +250,10 @@ fn answer(track: &Track, down: &End, request: &Head, failure: &Failure) {
     }
     let mut head = state.take_head();
     let id = request.field(b"x-request-id").unwrap_or_default();
-    let plan = track.plan.borrow();
+    let (plan, live) = (track.plan.borrow(), state.live());
     let page = plan.as_deref().and_then(|plan| plan.error_page(failure.status()));
+    let listener = live.listener(down.conn().listener());
+    let page = page.or_else(|| listener?.error_pages.page(failure.status()));
     let body = failure::reply(failure, page, id, &mut head);
     let sent = if request.method() == b"HEAD" {
         down.send_head(&head, true)
@@ -363,9 +360,14 @@ impl Track {
         Some(Box::new(Stash::new(&self.state, bytes_max)))
     }
 
-    /// The limits of a link for this exchange.
-    pub(crate) fn link_wire(&self) -> Arc<WireSpec> {
-        self.with_plan(Plan::wire).unwrap_or_default()
+    /// A wire for a new link of this exchange; `None` before its route is known.
+    pub(crate) fn link_wire(&self) -> Option<AnyWire> {
+        self.with_plan(Plan::link_wire)
+    }
+
+    /// The PROXY header that a new link of this exchange begins with.
+    pub(crate) fn proxy_header(&self) -> Option<ProxyVersion> {
+        self.with_plan(Plan::proxy_header).flatten()
     }
 
     fn route(&self) -> u32 {
@@ -606,11 +608,18 @@ fn describe(record: &mut Record, state: &State, conn: &Conn, request: &Head) {
     record.host.set(request.host());
     record.target.set(request.target());
     record.protocol = match request.version() {
+        _ if request.length() == Length::Tunnel && request.method().is_empty() => Protocol::Tcp,
         Version::Http10 => Protocol::Http10,
         Version::Http11 => Protocol::Http11,
         Version::Http2 => Protocol::Http2,
     };
-    record.peer = place(&conn.stream.peer());
+    record.peer = match (conn.stream.peer(), forwarded::client(state, conn, request)) {
+        // The port of a client behind a proxy is not known.
+        (Address::Inet(peer), Some(client)) if peer.ip().to_canonical() != client => {
+            Place::Inet((client, 0).into())
+        }
+        (peer, _) => place(&peer),
+    };
 }
 
 /// An address as the record keeps it.
@@ -628,6 +637,8 @@ pub(crate) fn place(address: &Address) -> Place {
 
 /// How the connection table names HTTP/1.
 pub const PROTOCOL_HTTP1: u8 = 1;
+/// How it names connections that are passed through.
+pub const PROTOCOL_TCP: u8 = 2;
 /// Between requests.
 pub const STATE_IDLE: u8 = 0;
 /// A request is in progress.

@@ -31,6 +31,8 @@ pub(crate) enum Stage {
 /// What happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Cause {
+    /// The path cannot be brought into one form under the listener's rule.
+    BadPath(Fault),
     /// More body than the route takes.
     BodyTooLarge,
     /// More bodies wait in buffers than the shard may hold.
@@ -94,8 +96,8 @@ impl Failure {
 
     pub(crate) fn side(&self) -> Side {
         match self.cause {
-            Cause::BodyTooLarge | Cause::ClientGone | Cause::ClientFault(_) => Side::Downstream,
-            Cause::WriteStalled => Side::Downstream,
+            Cause::BadPath(_) | Cause::BodyTooLarge => Side::Downstream,
+            Cause::ClientGone | Cause::ClientFault(_) | Cause::WriteStalled => Side::Downstream,
             Cause::BufferBudget | Cause::BufferPressure | Cause::LinksExhausted => Side::Ringway,
             Cause::NoEndpoint | Cause::NoRoute => Side::Ringway,
             Cause::Panic | Cause::RequestTimeout | Cause::Stopping => Side::Ringway,
@@ -113,7 +115,7 @@ impl Failure {
             Cause::BodyTooLarge => 413,
             // The status that nginx made customary for "the client closed the request".
             Cause::ClientGone => 499,
-            Cause::ClientFault(fault) => fault.status(),
+            Cause::BadPath(fault) | Cause::ClientFault(fault) => fault.status(),
             Cause::NoRoute => 404,
             Cause::BufferBudget | Cause::BufferPressure | Cause::LinksExhausted => 503,
             Cause::NoEndpoint | Cause::Stopping => 503,
@@ -132,7 +134,7 @@ impl Failure {
             Cause::BufferBudget => "buffer_budget",
             Cause::BufferPressure => "buffer_pressure",
             Cause::ClientGone => "client_gone",
-            Cause::ClientFault(fault) => fault.reason(),
+            Cause::BadPath(fault) | Cause::ClientFault(fault) => fault.reason(),
             Cause::ConnectRefused => "upstream_connect_failed",
             Cause::ConnectTimeout => "upstream_connect_timeout",
             Cause::FirstByteTimeout => "upstream_first_byte_timeout",

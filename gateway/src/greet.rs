@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 
 use control::ProxyHeaders;
 use engine::{Address, Buf};
-use protocols::{Fault, PROXY_BYTES_MAX, Parsed, parse_proxy_header};
+use protocols::Fault;
+use protocols::proxy_header::{self, Parsed};
 
 use crate::conn::Conn;
 
@@ -73,8 +74,8 @@ impl Greeting {
                 Poll::Ready(Ok(Some(buf))) => self.bytes.extend_from_slice(&buf),
                 Poll::Ready(Ok(None) | Err(_)) => return Poll::Ready(Err(Refused::Gone)),
             }
-            match parse_proxy_header(&self.bytes) {
-                Ok(Parsed::More) => debug_assert!(self.bytes.len() < PROXY_BYTES_MAX),
+            match proxy_header::parse(&self.bytes) {
+                Ok(Parsed::More) => debug_assert!(self.bytes.len() < proxy_header::BYTES_MAX),
                 Ok(Parsed::Absent) if self.required => {
                     return Poll::Ready(Err(Refused::Header(Fault::ProxyHeaderMissing)));
                 }

@@ -14,7 +14,9 @@ mod conn;
 mod end;
 mod exchange;
 mod failure;
+mod forwarded;
 mod gauges;
+mod greet;
 mod listen;
 mod relay;
 mod shard;
@@ -39,7 +41,7 @@ use observe::{Recorder, ShardMetrics};
 
 use crate::shard::{Options, State};
 
-pub use crate::exchange::{PROTOCOL_HTTP1, STATE_BUSY, STATE_IDLE};
+pub use crate::exchange::{PROTOCOL_HTTP1, PROTOCOL_TCP, STATE_BUSY, STATE_IDLE};
 
 /// What a control thread may tell a shard.
 pub enum ToShard {
@@ -346,6 +348,8 @@ fn options(snapshot: &Snapshot) -> Options {
         conns_max: settings.max_conns() as usize,
         buffered_bytes_max: settings.buffered_bytes(),
         forwarded: settings.forwarded(),
+        forwarded_standard: settings.forwarded_standard(),
+        trusted_hops: settings.trusted_hops(),
         request_id: settings.request_id(),
         tunnel_idle_timeout: settings.tunnel_idle_timeout(),
         write_stall_timeout: settings.write_stall_timeout(),

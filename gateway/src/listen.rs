@@ -10,10 +10,8 @@ use std::task::Poll;
 
 use engine::{Listener, Stream};
 use observe::{Metric, WordFamily};
-use protocols::{AnyWire, Role};
 
 use crate::conn::{Conn, Pump, Site};
-use crate::exchange;
 use crate::shard::State;
 
 /// Accepts until the shard stops.
@@ -47,16 +45,24 @@ fn greet(state: &Rc<State>, stream: Stream, index: u32) {
         stream.reset();
         return;
     }
-    let Some(spec) = state.listener_wire(index) else {
+    let Some((wire, greeting)) = state.welcome(index, &stream.peer()) else {
         // A reload cannot remove a listener; one that did anyway takes no more connections.
         stream.reset();
         return;
     };
-    let wire = AnyWire::h1(Role::Server, &spec);
-    let conn = Conn::new(state, stream, wire, Site::Listener);
+    let greeting = match greeting {
+        Ok(greeting) => greeting,
+        Err(refused) => {
+            state.metrics.add(Metric::ConnectionsRefused, 1);
+            state.metrics.word(WordFamily::ConnectionCloses, refused.word());
+            stream.reset();
+            return;
+        }
+    };
+    let conn = Conn::new(state, stream, wire, Site::Listener(index));
     state.register(&conn);
     if state.stop.is_set() {
         conn.drain(false);
     }
-    state.shard.spawn(Pump::new(conn, exchange::start));
+    state.shard.spawn(Pump::new(conn, greeting));
 }

@@ -10,21 +10,23 @@
 
 use std::cell::{Cell, Ref, RefCell};
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::str::FromStr as _;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use control::{ErrorPage, RoutePlan, Snapshot};
+use control::{ErrorPage, ListenerPlan, RoutePlan, Snapshot};
 use engine::{Address, Shard, Timer};
 use observe::{Gauge, Metric, Recorder, ShardMetrics, WordFamily};
-use protocols::{Fault, Head, WireSpec};
-use router::{Balancer, Cluster, EndpointId, Query};
+use protocols::{AnyWire, Fault, Head, Role, WireSpec};
+use router::{Balancer, Cluster, ClusterProtocol, EndpointId, ProxyVersion, Query};
 use slab::Slab;
 
 use crate::conn::{Conn, Site};
 use crate::exchange;
+use crate::greet::{Greeting, Refused};
 use crate::slot::Slot;
 use crate::upstream::{self, Endpoint};
 
@@ -115,10 +117,18 @@ impl State {
         self.buffered.get() >= self.options().buffered_bytes_max
     }
 
-    /// The limits of a listener's connections, as the snapshot in force has them.
-    pub(crate) fn listener_wire(&self, listener: u32) -> Option<Arc<WireSpec>> {
+    /// What a connection that a listener accepts now begins with: its wire, and the PROXY header
+    /// that must come before it.
+    pub(crate) fn welcome(&self, listener: u32, peer: &Address) -> Option<Welcome> {
         let live = self.live.borrow();
-        live.snapshot.listeners.get(listener as usize).map(|plan| plan.wire.clone())
+        let plan = live.listener(Some(listener))?;
+        let wire = match plan.tcp_route {
+            Some(_) => AnyWire::raw(Role::Server),
+            None => AnyWire::h1(Role::Server, &plan.wire),
+        };
+        let headers = plan.proxy_headers.as_ref();
+        let greeting = headers.map(|headers| Greeting::new(headers, peer, self.shard.now()));
+        Some((wire, greeting.transpose().map(Option::flatten)))
     }
 
     /// Enters a downstream connection in the table.
@@ -140,7 +150,7 @@ impl State {
     pub(crate) fn closed(&self, conn: &Rc<Conn>) {
         match &conn.site {
             Site::Endpoint(permit) => upstream::closed(self, conn, permit),
-            Site::Listener => {
+            Site::Listener(_) => {
                 let known = self.conns.borrow_mut().try_remove(conn.place.get() as usize);
                 debug_assert!(known.is_some(), "a connection leaves the table once");
                 self.metrics.add(Metric::ConnectionsClosed, 1);
@@ -241,11 +251,16 @@ impl State {
     }
 }
 
+/// A wire to begin with, and what must come before it.
+type Welcome = (AnyWire, Result<Option<Box<Greeting>>, Refused>);
+
 /// What the data path reads of the settings.
 pub(crate) struct Options {
     pub(crate) buffered_bytes_max: u64,
     pub(crate) conns_max: usize,
     pub(crate) forwarded: bool,
+    pub(crate) forwarded_standard: bool,
+    pub(crate) trusted_hops: u8,
     pub(crate) request_id: bool,
     pub(crate) tunnel_idle_timeout: Duration,
     pub(crate) write_stall_timeout: Duration,
@@ -281,9 +296,23 @@ impl Live {
         self.snapshot.generation
     }
 
+    /// Whether a peer is believed when it names its client.
+    pub(crate) fn trusts(&self, peer: IpAddr) -> bool {
+        self.snapshot.trusted_proxies.contains(peer)
+    }
+
+    /// The listener that accepted a connection.
+    pub(crate) fn listener(&self, index: Option<u32>) -> Option<&ListenerPlan> {
+        self.snapshot.listeners.get(index? as usize)
+    }
+
     /// The plan of the route that a request matches.
     pub(crate) fn find(&self, query: &Query<'_>) -> Option<Rc<Plan>> {
-        let id = self.snapshot.table.find(query)?.route.0;
+        self.plan(self.snapshot.table.find(query)?.route.0)
+    }
+
+    /// The plan of a route.
+    pub(crate) fn plan(&self, id: u32) -> Option<Rc<Plan>> {
         if let Some(plan) = self.plans.borrow().get(&id) {
             return Some(plan.clone());
         }
@@ -357,9 +386,17 @@ impl Plan {
         tokens.find_map(allows).map(String::as_str)
     }
 
-    /// Limits of the links to this route's cluster. Cloned only when a link is made.
-    pub(crate) fn wire(&self) -> Arc<WireSpec> {
-        self.cluster.wire.clone()
+    /// A wire for a new link to this route's cluster.
+    pub(crate) fn link_wire(&self) -> AnyWire {
+        match self.cluster.cluster.protocol {
+            ClusterProtocol::Http1 => AnyWire::h1(Role::Client, &self.cluster.wire),
+            ClusterProtocol::Tcp => AnyWire::raw(Role::Client),
+        }
+    }
+
+    /// The PROXY header that each link to this route's cluster begins with.
+    pub(crate) fn proxy_header(&self) -> Option<ProxyVersion> {
+        self.cluster.cluster.proxy_header
     }
 
     /// Tries in all, the first one included.
@@ -395,11 +432,8 @@ impl ClusterSeat {
         known: &mut BTreeMap<u64, Rc<Endpoint>>,
         seed: u64,
     ) -> ClusterSeat {
-        let endpoints = cluster
-            .endpoints
-            .iter()
-            .map(|endpoint| seat(endpoint, cluster.links_max, known))
-            .collect();
+        let endpoints =
+            cluster.endpoints.iter().map(|endpoint| seat(endpoint, cluster, known)).collect();
         ClusterSeat {
             cluster: cluster.clone(),
             wire: Arc::new(WireSpec {
@@ -417,15 +451,16 @@ impl ClusterSeat {
 
 fn seat(
     endpoint: &router::Endpoint,
-    links_max: u32,
+    cluster: &Cluster,
     known: &mut BTreeMap<u64, Rc<Endpoint>>,
 ) -> Rc<Endpoint> {
     let seat = known.entry(endpoint.identity).or_insert_with(|| {
         // INVARIANT: control compiles only addresses in canonical form.
         let address = Address::from_str(&endpoint.address).expect("a canonical address");
-        Endpoint::new(address, endpoint.identity, links_max)
+        // A link that was begun in one client's name serves no other.
+        Endpoint::new(address, endpoint.identity, cluster.proxy_header.is_none())
     });
-    seat.set_links_max(links_max);
+    seat.set_links_max(cluster.links_max);
     seat.unretire();
     seat.clone()
 }

@@ -19,11 +19,12 @@ use std::task::{Poll, Waker};
 
 use engine::{Address, Stream};
 use observe::{Metric, WordFamily};
-use protocols::{AnyWire, Role};
+use protocols::proxy_header;
+use router::ProxyVersion;
 
 use crate::conn::{Conn, Pump, Site};
 use crate::end::End;
-use crate::exchange::{self, Track};
+use crate::exchange::Track;
 use crate::failure::{Cause, Failure, Stage};
 use crate::shard::State;
 
@@ -31,6 +32,8 @@ use crate::shard::State;
 pub(crate) struct Endpoint {
     pub(crate) address: Address,
     pub(crate) identity: u64,
+    /// Links serve one exchange after the other, of whatever client.
+    shared: bool,
     links_max: Cell<u32>,
     links: Cell<u32>,
     /// Requests in progress: what least-loaded balancing compares.
@@ -42,11 +45,12 @@ pub(crate) struct Endpoint {
 }
 
 impl Endpoint {
-    pub(crate) fn new(address: Address, identity: u64, links_max: u32) -> Rc<Endpoint> {
+    pub(crate) fn new(address: Address, identity: u64, shared: bool) -> Rc<Endpoint> {
         Rc::new(Endpoint {
             address,
             identity,
-            links_max: Cell::new(links_max),
+            shared,
+            links_max: Cell::new(0),
             links: Cell::new(0),
             in_flight: Cell::new(0),
             idle: RefCell::new(Vec::new()),
@@ -72,7 +76,7 @@ impl Endpoint {
 
     /// A link's request is over: it waits for the next one.
     pub(crate) fn give_back(&self, conn: &Rc<Conn>) {
-        if self.retired.get() {
+        if self.retired.get() || !self.shared {
             conn.abort();
             return;
         }
@@ -151,19 +155,20 @@ pub(crate) struct Link {
 /// Finds or makes a link. `fresh` asks for a new connection: the retry after a stale one.
 pub(crate) async fn checkout(
     track: &Track,
+    client: &Conn,
     endpoint: &Rc<Endpoint>,
     fresh: bool,
 ) -> Result<Link, Failure> {
     let timeout = track.connect_timeout();
     let deadline = track.state.shard.now() + timeout;
     track.wake_at(Some(deadline));
-    let link = find(track, endpoint, fresh, deadline).await;
+    let link = find((track, client), endpoint, fresh, deadline).await;
     track.wake_at(None);
     link
 }
 
 async fn find(
-    track: &Track,
+    (track, client): (&Track, &Conn),
     endpoint: &Rc<Endpoint>,
     fresh: bool,
     deadline: std::time::Instant,
@@ -177,6 +182,7 @@ async fn find(
         if let Some(permit) = Permit::take(endpoint) {
             let stream = connect(state, endpoint, deadline).await?;
             track.connected();
+            introduce(track, client, &stream);
             return attach(track, stream, permit).map(|end| Link { end, reused: false });
         }
         wait(state, endpoint, deadline).await?;
@@ -224,13 +230,29 @@ async fn connect(
     })
 }
 
+/// Says on whose behalf the link is made, where its cluster wants to know.
+fn introduce(track: &Track, client: &Conn, stream: &Stream) {
+    let Some(version) = track.proxy_header() else { return };
+    let inet = |address: Address| match address {
+        Address::Inet(address) => Some(address),
+        Address::Unix(_) => None,
+    };
+    let source = inet(client.stream.peer());
+    let destination = client.stream.local().ok().and_then(inet);
+    stream.scratch(|out| match version {
+        ProxyVersion::V1 => proxy_header::write_v1(source, destination, out),
+        ProxyVersion::V2 => proxy_header::write_v2(source, destination, out),
+    });
+}
+
 /// Makes a connected socket a link with a pump of its own.
 fn attach(track: &Track, stream: Stream, permit: Permit) -> Result<End, Failure> {
     let state = &track.state;
-    let wire = AnyWire::h1(Role::Client, &track.link_wire());
+    let unlinked = Failure::new(Stage::Connect, Cause::ConnectRefused);
+    let wire = track.link_wire().ok_or(unlinked)?;
     let conn = Conn::new(state, stream, wire, Site::Endpoint(permit));
-    state.shard.spawn(Pump::new(conn.clone(), exchange::start));
-    conn.open().ok_or(Failure::new(Stage::Connect, Cause::ConnectRefused))
+    state.shard.spawn(Pump::new(conn.clone(), None));
+    conn.open().ok_or(unlinked)
 }
 
 /// A link closed: if it was idle, it leaves its pool.

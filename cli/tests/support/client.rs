@@ -55,6 +55,11 @@ impl Client {
         self.stream.try_clone().expect("a second handle of the socket")
     }
 
+    /// The client's own end.
+    pub(crate) fn local(&self) -> SocketAddr {
+        self.stream.local_addr().expect("a connected socket")
+    }
+
     pub(crate) fn shut_write(&mut self) {
         let _ = self.stream.shutdown(Shutdown::Write);
     }

@@ -38,6 +38,12 @@ impl Setup {
         self
     }
 
+    /// A flag that holds its value itself.
+    pub(crate) fn switch(mut self, flag: &str) -> Self {
+        self.args.push(flag.to_owned());
+        self
+    }
+
     pub(crate) fn start(self) -> Gateway {
         Gateway::start(self)
     }

@@ -92,6 +92,15 @@ impl Accepted {
         Some(piece)
     }
 
+    /// Exactly `length` bytes; None if the gateway closes before.
+    pub(crate) fn read_exactly(&mut self, length: usize) -> Option<Vec<u8>> {
+        let mut bytes = Vec::new();
+        while bytes.len() < length {
+            bytes.extend(self.read(length - bytes.len())?);
+        }
+        Some(bytes)
+    }
+
     /// Reads until the gateway closes.
     pub(crate) fn drain(&mut self) {
         while self.read(64 * 1024).is_some() {}

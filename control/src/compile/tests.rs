@@ -198,7 +198,7 @@ r.yaml:6:15: request-id: `on` is neither true nor false
 r.yaml:7:17: idle-timeout: `30` has no unit: write 30ms, 30s or 30m
 r.yaml:8:1: unknown key `listners` (did you mean `listeners`?)
 r.yaml:11:5: unknown key `adress` (did you mean `address`?)
-r.yaml:12:16: protocol `http2` is not supported by this build: it speaks http1
+r.yaml:12:16: protocol `http2` is not supported by this build: it speaks http1 and tcp
 r.yaml:14:14: address `0.0.0.0:80800` has a port `80800` that is not 0 to 65535
 r.yaml:15:14: address `localhost:80` is a name: listen on an IP address, like 0.0.0.0:80 or \
     127.0.0.1:80
@@ -313,7 +313,7 @@ fn anchors_work() {
     );
     let snapshot = read(&text).unwrap();
     assert_eq!(snapshot.clusters[2].endpoints, snapshot.clusters[1].endpoints);
-    assert_eq!(snapshot.warnings, ["r.yaml:21:3: cluster `more` has no route"]);
+    assert_eq!(snapshot.warnings, ["r.yaml:21:3: cluster `more` is not used"]);
 }
 
 #[test]

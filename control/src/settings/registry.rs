@@ -242,6 +242,12 @@ registry! {
     "body-bytes-max" body_bytes_max: opt_u64 = "none",
         number(Unit::Bytes, 0, 1 << 40, Some("none")), Reload,
         "Bytes of a request body; 413 above it. A route's body_bytes_max goes before it.";
+    "trusted-proxies" trusted_proxies: text = "none", Kind::Cidrs, Reload,
+        "Peers whose X-Forwarded-For, -Proto and -Host are believed and added to.";
+    "trusted-hops" trusted_hops: u8 = "0", count(0, 255), Reload,
+        "Elements of X-Forwarded-For that are skipped to find the client; 0 skips trusted-proxies.";
+    "forwarded-standard" forwarded_standard: bool = "false", Kind::Bool, Reload,
+        "Write Forwarded (RFC 7239) as well.";
     "path-rule" path_rule: text = "safe", Kind::Word(PATH_RULES), Reload,
         "How paths are brought into one form before routing, and what is refused. A listener's \
          path_rule goes before it.";

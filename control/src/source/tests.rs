@@ -1,6 +1,6 @@
 //! Flags, variables and a file together; reloads.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::{Sources, load, reload};
 use crate::error::ConfigError;
@@ -11,8 +11,10 @@ struct Scratch(PathBuf);
 
 impl Scratch {
     fn new(name: &str, text: &str) -> Scratch {
-        let file = format!("ringway-control-{}-{name}.yaml", std::process::id());
-        let scratch = Scratch(std::env::temp_dir().join(file));
+        let folder = format!("ringway-control-{}-{name}", std::process::id());
+        let folder = std::env::temp_dir().join(folder);
+        std::fs::create_dir_all(&folder).unwrap();
+        let scratch = Scratch(folder.join(format!("{name}.yaml")));
         scratch.write(text);
         scratch
     }
@@ -28,7 +30,7 @@ impl Scratch {
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.0);
+        let _ = std::fs::remove_dir_all(self.0.with_file_name(""));
     }
 }
 
@@ -208,7 +210,7 @@ fn a_reload_takes_whole_or_not_at_all() {
     );
 }
 
-/// Every example file, and every whole configuration inside the document, loads without a warning.
+/// Every example file, and every configuration inside the documents, loads without a warning.
 #[test]
 fn the_examples_load() {
     let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../docs");
@@ -221,16 +223,52 @@ fn the_examples_load() {
         assert_eq!(snapshot.warnings, [] as [String; 0], "{shown}");
         count += 1;
     }
-    let document = std::fs::read_to_string(root.join("config.md")).unwrap();
-    for (index, block) in document.split("```yaml\n").skip(1).enumerate() {
-        let text = block.split("```").next().unwrap_or_default();
-        if !text.starts_with("version:") {
-            continue;
+    for entry in std::fs::read_dir(&root).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|extension| extension == "md") {
+            count += blocks_load(&path);
         }
-        let file = Scratch::new(&format!("document-{index}"), text);
+    }
+    assert!(count >= 10, "{count} examples");
+}
+
+/// Loads every block of a document; how many there were.
+fn blocks_load(path: &Path) -> usize {
+    let document = std::fs::read_to_string(path).unwrap();
+    let blocks = document.split("```yaml\n").skip(1);
+    let texts = blocks.map(|block| block.split("```").next().unwrap_or_default());
+    let mut count = 0;
+    for (index, text) in texts.enumerate() {
+        let text = completed(text);
+        let name = path.file_stem().unwrap().to_string_lossy();
+        let file = Scratch::new(&format!("{name}-{index}"), &text);
+        std::fs::write(file.0.with_file_name("down.html"), "<h1>Back soon</h1>").unwrap();
         let found = messages(load(&file.sources()));
-        assert_eq!(found, [] as [String; 0], "{text}");
+        assert_eq!(found, [] as [String; 0], "{}: {text}", path.display());
         count += 1;
     }
-    assert!(count >= 3, "{count} examples");
+    count
+}
+
+/// A block as a whole file: documents show the part they speak of. Routes alone are indented.
+fn completed(block: &str) -> String {
+    if block.starts_with("version:") {
+        return block.to_owned();
+    }
+    let mut text = "version: 1\n".to_owned();
+    if block.starts_with(' ') {
+        text.push_str("routes:\n");
+    }
+    text.push_str(block);
+    let has = |text: &str, section: &str| text.lines().any(|line| line.starts_with(section));
+    if !has(&text, "listeners:") {
+        text.push_str("listeners: [{address: '127.0.0.1:8080'}]\n");
+    }
+    if !has(&text, "clusters:") {
+        text.push_str("clusters: {app: {endpoints: ['127.0.0.1:9001']}}\n");
+    }
+    if !has(&text, "routes:") && text.contains("app:") {
+        text.push_str("routes: [{id: all, cluster: app}]\n");
+    }
+    text
 }

@@ -15,7 +15,7 @@ use std::time::Instant;
 use super::address::Address;
 use super::recv::gone;
 use super::send::Pushed;
-use super::slot::{Flag, Phase, Socket};
+use super::slot::{Flag, Peer, Phase, Socket};
 use crate::buf::out::{Full, Piece};
 use crate::buf::slice::Buf;
 use crate::core::Core;
@@ -43,6 +43,15 @@ impl Stream {
     pub fn peer(&self) -> Address {
         self.socket(|socket| socket.peer.address())
             .unwrap_or_else(|| Address::Unix(std::path::PathBuf::new()))
+    }
+
+    /// Gives the far end another name: whom it connects for. Only what is shown changes.
+    pub fn set_peer(&self, address: &Address) {
+        self.core.io(|io| {
+            if let Some(socket) = io.sockets.get_mut(self.key) {
+                socket.peer = Peer::new(address.clone());
+            }
+        });
     }
 
     /// The near end.

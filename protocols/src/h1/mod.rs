@@ -466,6 +466,7 @@ impl Wire for H1 {
             Outgoing::Close if end => self.finish_close(),
             Outgoing::Close => {}
             Outgoing::Tunnel if !self.tunnel_is_open() => return Err(self.abort()),
+            Outgoing::Tunnel if self.shut && len > 0 => return Err(self.abort()),
             Outgoing::Tunnel => self.shut |= end,
             // An end after the end says nothing new.
             Outgoing::Ended if len == 0 => {}

@@ -1,0 +1,93 @@
+//! Who the client is, and what the upstream is told of it.
+//!
+//! A peer's own claims count only where `trusted-proxies` names it: then they are kept and added
+//! to. Anybody else's are replaced, so that what an upstream reads is true from its right end up
+//! to the first proxy that the operator has named. The walk itself is `protocols::forwarded`.
+//!
+//! Cost: without trusted proxies, one look at an empty list a request.
+
+use std::fmt::Write as _;
+use std::net::IpAddr;
+
+use engine::Address;
+use protocols::forwarded::{ForwardedElement, append_forwarded, client_address};
+use protocols::{Head, Name};
+
+use crate::conn::Conn;
+use crate::shard::State;
+
+/// The client's address: the peer's, or what trusted proxies say. `None` for a Unix peer.
+pub(crate) fn client(state: &State, conn: &Conn, request: &Head) -> Option<IpAddr> {
+    let peer = peer(conn)?;
+    let live = state.live();
+    if !live.trusts(peer) {
+        return Some(peer);
+    }
+    let values = request.values(Name::XForwardedFor);
+    let hops = live.options.trusted_hops;
+    Some(client_address(peer, values, |address| live.trusts(address), hops))
+}
+
+fn peer(conn: &Conn) -> Option<IpAddr> {
+    match conn.stream.peer() {
+        Address::Inet(peer) => Some(peer.ip().to_canonical()),
+        Address::Unix(_) => None,
+    }
+}
+
+/// Tells the upstream who asks, and for what.
+pub(crate) fn write(state: &State, conn: &Conn, request: &mut Head) {
+    let peer = peer(conn);
+    let live = state.live();
+    let trusted = peer.is_some_and(|peer| live.trusts(peer));
+    let mut text = state.text.borrow_mut();
+    if live.options.forwarded_standard {
+        write_rfc7239(conn, trusted, request);
+    } else if !trusted {
+        request.remove(b"forwarded");
+    }
+    text.clear();
+    if trusted {
+        for value in request.values(Name::XForwardedFor) {
+            text.push_str(std::str::from_utf8(value).unwrap_or_default());
+            text.push_str(", ");
+        }
+    }
+    match peer {
+        Some(peer) => {
+            // Writing to a String cannot fail.
+            let _ = write!(text, "{peer}");
+            request.set(b"x-forwarded-for", text.as_bytes());
+        }
+        None => _ = request.remove(b"x-forwarded-for"),
+    }
+    let says = |name: &[u8]| trusted && request.field(name).is_some();
+    let (proto, host) = (says(b"x-forwarded-proto"), says(b"x-forwarded-host"));
+    if !proto {
+        request.set(b"x-forwarded-proto", b"http");
+    }
+    if !host {
+        text.clear();
+        text.push_str(std::str::from_utf8(request.authority()).unwrap_or_default());
+        request.set(b"x-forwarded-host", text.as_bytes());
+    }
+    if !trusted {
+        request.remove(b"x-real-ip");
+    }
+}
+
+/// Adds this hop's element to what a trusted peer said, or says it alone.
+fn write_rfc7239(conn: &Conn, trusted: bool, request: &mut Head) {
+    let mut value = Vec::new();
+    if trusted {
+        let said: Vec<&[u8]> = request.values(Name::Forwarded).collect();
+        value = said.join(&b", "[..]);
+    }
+    let (client, port) = match conn.stream.peer() {
+        Address::Inet(peer) => (Some(peer.ip()), Some(peer.port())),
+        Address::Unix(_) => (None, None),
+    };
+    let host = request.authority();
+    append_forwarded(&mut value, &ForwardedElement { client, port, host, proto: "http" });
+    request.set(b"forwarded", &value);
+}
