@@ -10,7 +10,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use control::admin::{Admin, AdminAddress};
 use control::{Publisher, Settings, Snapshot, Sources};
-use engine::{Address, BoundListener, ShardConfig};
+use engine::{Address, BoundListener, Liveness, ShardConfig};
 use gateway::{Gateway, ShardStart, Start, StartError};
 use observe::{AccessLog, ErrorLog, Format, Gauge, Level, Names, Recorder, Registry, Target};
 
@@ -294,7 +294,15 @@ fn shard_config(settings: &Settings) -> ShardConfig {
         seed: settings.seed().unwrap_or_else(random_seed),
         huge_pages: settings.huge_pages(),
         fixed_buffers: settings.fixed_buffers(),
+        liveness: liveness(settings),
         ..ShardConfig::default()
+    }
+}
+
+fn liveness(settings: &Settings) -> Liveness {
+    Liveness {
+        keepalive_idle: settings.tcp_keepalive(),
+        user_timeout: settings.tcp_user_timeout(),
     }
 }
 
@@ -309,13 +317,14 @@ fn bind(
     snapshot: &Snapshot,
     shards: usize,
 ) -> Result<(Vec<Vec<BoundListener>>, Vec<Address>), Failure> {
+    let settings = &snapshot.settings;
     let mut by_shard: Vec<Vec<BoundListener>> = (0..shards).map(|_| Vec::new()).collect();
     let mut addresses = Vec::new();
     for plan in &snapshot.listeners {
         let failure = |why: String| Failure::Bind(format!("listener {}: {why}", plan.name));
         let address: Address =
             plan.address.parse().map_err(|_| failure(format!("bad address {}", plan.address)))?;
-        let bound = engine::bind(&address, shards, snapshot.settings.backlog())
+        let bound = engine::bind_with(&address, shards, settings.backlog(), &liveness(settings))
             .map_err(|error| failure(error.to_string()))?;
         addresses.extend(bound.first().map(|socket| socket.address().clone()));
         for (socket, shard) in bound.into_iter().zip(&mut by_shard) {

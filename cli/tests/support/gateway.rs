@@ -23,7 +23,12 @@ pub(crate) struct Setup {
 impl Setup {
     /// One upstream, one shard, everything else by default.
     pub(crate) fn upstream(address: SocketAddr) -> Self {
-        let args = ["--listen", "127.0.0.1:0", "--upstream", &address.to_string()];
+        Self::listening("127.0.0.1:0", address)
+    }
+
+    /// As `upstream`, listening on an address of the test's choice.
+    pub(crate) fn listening(listen: &str, upstream: SocketAddr) -> Self {
+        let args = ["--listen", listen, "--upstream", &upstream.to_string()];
         Self { args: args.map(str::to_owned).to_vec() }
     }
 
