@@ -11,7 +11,7 @@ use std::time::{Duration, Instant, SystemTime};
 use control::admin::{Admin, AdminAddress};
 use control::{Publisher, Settings, Snapshot, Sources};
 use engine::{Address, BoundListener, Liveness, ShardConfig};
-use gateway::{Gateway, ShardStart, Start, StartError};
+use gateway::{Caps, Gateway, ShardStart, Start, StartError};
 use observe::{AccessLog, ErrorLog, Format, Gauge, Level, Names, Recorder, Registry, Target};
 
 use crate::args;
@@ -30,6 +30,7 @@ pub(crate) struct Service {
     snapshot: Arc<Snapshot>,
     publisher: Publisher,
     registry: Arc<Registry>,
+    caps: Arc<Caps>,
     access_log: Option<AccessLog>,
     errors: ErrorLog,
     status: Status,
@@ -74,7 +75,13 @@ impl Service {
             metrics: registry.shard(index),
             recorder,
         });
-        let start = Start { snapshot: Arc::clone(&snapshot), shards: shards.collect() };
+        let caps = Arc::new(Caps::new(snapshot.listeners.len(), [random_seed(), random_seed()]));
+        set_caps(&caps, &snapshot);
+        let start = Start {
+            snapshot: Arc::clone(&snapshot),
+            shards: shards.collect(),
+            caps: Arc::clone(&caps),
+        };
         let seat = Arc::new(OnceLock::new());
         let mut publisher = publisher(&seat, errors);
         // Before there is anybody to tell: from now on the publisher outlives every holder.
@@ -91,6 +98,7 @@ impl Service {
             snapshot,
             publisher,
             registry,
+            caps,
             access_log,
             errors: errors.clone(),
             status,
@@ -171,6 +179,7 @@ impl Service {
             self.errors.write(Level::Warn, "config", warning.clone());
         }
         let next = Arc::new(next);
+        set_caps(&self.caps, &next);
         name_routes(self.access_log.as_ref(), &next);
         self.publisher.publish(&next);
         self.snapshot = next;
@@ -300,10 +309,7 @@ fn shard_config(settings: &Settings) -> ShardConfig {
 }
 
 fn liveness(settings: &Settings) -> Liveness {
-    Liveness {
-        keepalive_idle: settings.tcp_keepalive(),
-        user_timeout: settings.tcp_user_timeout(),
-    }
+    Liveness { keepalive_idle: settings.tcp_keepalive(), user_timeout: settings.tcp_user_timeout() }
 }
 
 /// Chance from the standard library's hash keys, which come from the kernel.
@@ -372,6 +378,14 @@ fn serve_admin(
             Ok(None)
         }
         Err(error) => Err(Failure::Bind(format!("admin {address}: {error}"))),
+    }
+}
+
+/// What shards share about connections, as far as a control thread sets it.
+fn set_caps(caps: &Caps, snapshot: &Snapshot) {
+    let settings = &snapshot.settings;
+    if settings.max_conns_per_source().is_some() {
+        caps.count_sources(settings.max_conns());
     }
 }
 

@@ -135,8 +135,15 @@ impl Compile<'_> {
             if plans.iter().any(|plan| plan.name == name) {
                 self.fault(item.place(&["name"]), format!("two listeners are called `{name}`"));
             }
-            let protocols = vec![PROTOCOL.to_owned()];
-            plans.push(ListenerPlan { name, address, protocols, wire: Arc::clone(&wire) });
+            let max = spec.max_conns.map(u64::from);
+            self.range(item.place(&["max_conns"]), "max_conns", "max-conns", max);
+            plans.push(ListenerPlan {
+                name,
+                address,
+                protocols: vec![PROTOCOL.to_owned()],
+                wire: Arc::clone(&wire),
+                conns_max: spec.max_conns,
+            });
         }
         plans
     }
@@ -487,8 +494,8 @@ fn content_hash(
     routes: &[RoutePlan],
 ) -> u64 {
     let values: Vec<String> = config.settings.iter().map(|(_, text, _)| text).collect();
-    let places: Vec<(&str, &str)> =
-        listeners.iter().map(|plan| (plan.name.as_str(), plan.address.as_str())).collect();
+    let places: Vec<_> =
+        listeners.iter().map(|plan| (&plan.name, &plan.address, plan.conns_max)).collect();
     let matches: Vec<_> =
         config.routes.iter().map(|item| item.spec.as_ref().map(|spec| &spec.r#match)).collect();
     let text = format!("{values:?} {places:?} {clusters:?} {routes:?} {matches:?}");

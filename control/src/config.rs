@@ -25,6 +25,8 @@ pub(crate) struct ListenerSpec {
     pub(crate) address: String,
     #[serde(default)]
     pub(crate) protocols: Option<Protocols>,
+    #[serde(default)]
+    pub(crate) max_conns: Option<u32>,
 }
 
 /// `auto`, one name, or a list of names.

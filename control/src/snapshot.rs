@@ -47,6 +47,8 @@ pub struct ListenerPlan {
     pub protocols: Vec<String>,
     /// Limits and times of its connections, shared by all of them.
     pub wire: Arc<WireSpec>,
+    /// Connections at a time, over all shards.
+    pub conns_max: Option<u32>,
 }
 
 /// What happens to a request that a route won.

@@ -121,8 +121,9 @@ impl Liveness {
     /// TCP_KEEPIDLE and TCP_KEEPINTVL in seconds, each at least the kernel's least, 1.
     pub(crate) fn keepalive_s(&self) -> Option<(i32, i32)> {
         let idle_ms = self.keepalive_idle?.as_millis();
-        let seconds =
-            |ms: u128| i32::try_from(ms.div_ceil(1000)).unwrap_or(i32::MAX).clamp(1, KEEPALIVE_MAX_S);
+        let seconds = |ms: u128| {
+            i32::try_from(ms.div_ceil(1000)).unwrap_or(i32::MAX).clamp(1, KEEPALIVE_MAX_S)
+        };
         Some((seconds(idle_ms), seconds(idle_ms.div_ceil(Liveness::PROBES as u128))))
     }
 

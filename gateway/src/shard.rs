@@ -23,6 +23,7 @@ use protocols::{Fault, Head, WireSpec};
 use router::{Balancer, Cluster, EndpointId, Query};
 use slab::Slab;
 
+use crate::caps::{Caps, Limits, Ticket};
 use crate::conn::{Conn, Site};
 use crate::exchange;
 use crate::slot::Slot;
@@ -35,8 +36,7 @@ pub(crate) struct State {
     pub(crate) heads: RefCell<Vec<Box<Head>>>,
     pub(crate) metrics: Arc<ShardMetrics>,
     pub(crate) recorder: Recorder,
-    /// Shards of this process: caps of the whole are divided by it.
-    shards: usize,
+    pub(crate) caps: Arc<Caps>,
     /// Scratch for short texts; borrowed for one statement at a time.
     pub(crate) text: RefCell<String>,
     /// What a wire writes where it seldom writes; empty between calls.
@@ -50,7 +50,7 @@ pub(crate) struct State {
     slots: RefCell<Vec<Box<Slot>>>,
     timers: RefCell<Vec<Timer>>,
     endpoints: RefCell<BTreeMap<u64, Rc<Endpoint>>>,
-    conns: RefCell<Slab<Rc<Conn>>>,
+    conns: RefCell<Slab<Seated>>,
 }
 
 impl State {
@@ -59,7 +59,7 @@ impl State {
         snapshot: &Arc<Snapshot>,
         metrics: Arc<ShardMetrics>,
         recorder: Recorder,
-        shards: usize,
+        caps: Arc<Caps>,
     ) -> Rc<State> {
         let mut endpoints = BTreeMap::new();
         let live = Live::new(snapshot, &mut endpoints, &shard);
@@ -69,7 +69,7 @@ impl State {
             heads: RefCell::new(Vec::new()),
             metrics,
             recorder,
-            shards: shards.max(1),
+            caps,
             text: RefCell::new(String::new()),
             words: RefCell::new(Vec::new()),
             timers: RefCell::new(Vec::new()),
@@ -113,15 +113,22 @@ impl State {
         live.snapshot.listeners.get(listener as usize).map(|plan| plan.wire.clone())
     }
 
-    /// Enters a downstream connection in the table.
-    pub(crate) fn register(&self, conn: &Rc<Conn>) {
-        let place = self.conns.borrow_mut().insert(conn.clone());
-        conn.place.set(place as u32);
-        self.metrics.add(Metric::ConnectionsAccepted, 1);
+    /// The caps that a new connection of a listener meets; None where there is no such listener.
+    pub(crate) fn limits(&self, listener: u32) -> Option<Limits> {
+        let live = self.live.borrow();
+        live.snapshot.listeners.get(listener as usize).map(|plan| Limits {
+            conns_max: live.options.conns_max,
+            listener_max: plan.conns_max,
+            source_max: live.options.conns_max_per_source,
+        })
     }
 
-    pub(crate) fn is_full(&self) -> bool {
-        self.conns.borrow().len() >= self.options().conns_max.div_ceil(self.shards)
+    /// Enters a downstream connection in the table.
+    pub(crate) fn register(&self, conn: &Rc<Conn>, ticket: Ticket) {
+        let seated = Seated { conn: conn.clone(), ticket };
+        let place = self.conns.borrow_mut().insert(seated);
+        conn.place.set(place as u32);
+        self.metrics.add(Metric::ConnectionsAccepted, 1);
     }
 
     pub(crate) fn conn_count(&self) -> usize {
@@ -135,6 +142,9 @@ impl State {
             Site::Listener => {
                 let known = self.conns.borrow_mut().try_remove(conn.place.get() as usize);
                 debug_assert!(known.is_some(), "a connection leaves the table once");
+                if let Some(seated) = known {
+                    self.caps.leave(seated.ticket);
+                }
                 self.metrics.add(Metric::ConnectionsClosed, 1);
                 if self.conns.borrow().is_empty() {
                     self.empty.notify();
@@ -163,7 +173,7 @@ impl State {
 
     /// Every downstream connection, for drain and stop. A copy: closing changes the table.
     pub(crate) fn all_conns(&self) -> Vec<Rc<Conn>> {
-        self.conns.borrow().iter().map(|(_, conn)| conn.clone()).collect()
+        self.conns.borrow().iter().map(|(_, seated)| seated.conn.clone()).collect()
     }
 
     /// Closes every pooled link: the shard is leaving.
@@ -232,9 +242,16 @@ impl State {
     }
 }
 
+/// A downstream connection in the table, and what it is counted in.
+struct Seated {
+    conn: Rc<Conn>,
+    ticket: Ticket,
+}
+
 /// What the data path reads of the settings.
 pub(crate) struct Options {
-    pub(crate) conns_max: usize,
+    pub(crate) conns_max: u32,
+    pub(crate) conns_max_per_source: Option<u32>,
     pub(crate) forwarded: bool,
     pub(crate) request_id: bool,
     pub(crate) write_stall_timeout: Duration,

@@ -137,6 +137,19 @@ impl Gateway {
         values.filter_map(|value| value.parse::<f64>().ok()).sum()
     }
 
+    /// As `metric`, of the series whose labels contain `label`.
+    pub(crate) fn metric_of(&self, name: &str, label: &str) -> f64 {
+        let (_, page) = self.admin("/metrics");
+        let is_it = |line: &&str| line.starts_with(&format!("{name}{{")) && line.contains(label);
+        let values = page.lines().filter(is_it).filter_map(|line| line.rsplit(' ').next());
+        values.filter_map(|value| value.parse::<f64>().ok()).sum()
+    }
+
+    /// Every TCP address that it said it listens on, in the order of the configuration.
+    pub(crate) fn addresses(&self) -> Vec<SocketAddr> {
+        self.said().iter().filter_map(|line| listened(line)).collect()
+    }
+
     /// The access log once it holds at least `count` lines.
     pub(crate) fn log(&self, count: usize) -> Vec<serde_json::Value> {
         let path = self.folder.file("access.log");
@@ -174,14 +187,16 @@ fn follow(stream: impl Read + Send + 'static, said: Arc<Mutex<Vec<String>>>) -> 
     lines
 }
 
+/// The address of a start line, where it is one of TCP.
+fn listened(line: &str) -> Option<SocketAddr> {
+    line.strip_prefix("ringway: listening on ")?.split(' ').next()?.parse().ok()
+}
+
 /// Reads up to the ready line; gives the address of the first listener.
 fn first_address(lines: &Receiver<String>, said: &Mutex<Vec<String>>) -> SocketAddr {
     let mut address = None;
     for line in lines {
-        if let Some(rest) = line.strip_prefix("ringway: listening on ") {
-            let text = rest.split(' ').next().unwrap_or_default();
-            address = address.or_else(|| text.parse().ok());
-        }
+        address = address.or_else(|| listened(&line));
         if line.starts_with("ringway: ready") {
             break;
         }
