@@ -3,8 +3,8 @@
 //! Read in this order to know ringway: `listen.rs` (a connection arrives), `conn.rs` (its bytes
 //! become events), `exchange.rs` (a request's life), `attempt.rs` (which endpoint, once more?),
 //! `upstream.rs` (its link), `relay.rs` (both bodies), `failure.rs` (what may go wrong and what the
-//! client sees), `shard.rs` (what a shard owns),
-//! `caps.rs` and `sources.rs` (what shards share about connections). This file starts shards and talks to them.
+//! client sees), `shard.rs` (what a shard owns), `caps.rs` and `sources.rs` (what shards share of
+//! connections). This file starts shards and talks to them.
 //!
 //! Two sides meet here and nowhere else: control threads hold a [`Gateway`], shards run [`serve`].
 //! Between them are mailboxes; no shard waits for a control thread or for another shard.

@@ -1,8 +1,9 @@
-//! Listeners on a shard: accept, the connection cap, and a pump for each connection.
+//! Listeners on a shard: accept, the caps on connections, and a pump for each connection.
 //!
 //! A connection above a cap (`caps.rs`) is reset at once, before any byte is read: under a flood
-//! that costs one accept and one close. While memory is short idle connections are closed. When the shard stops, the listener's queue is served to its last
-//! connection before the socket closes, so that nobody who completed a handshake is turned away.
+//! that costs one accept and one close. While memory is short idle connections are closed. When the
+//! shard stops, the listener's queue is served to its last connection before the socket closes, so
+//! that nobody who completed a handshake is turned away.
 
 use std::future::poll_fn;
 use std::rc::Rc;

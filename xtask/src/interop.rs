@@ -1,8 +1,8 @@
 //! The step of `ci` in which independent programs are the peers of the real binary.
 //!
-//! The tests themselves are `cli/tests/interop.rs`, and `cli/tests/dead_peers.rs` with peers that
-//! vanish from a network namespace; this hands them the Python interpreter and the
-//! length of the load runs. A program that is absent fails its test.
+//! The tests themselves are `interop.rs` and `dead_peers.rs`
+//! (peers that vanish, in a network namespace) in `cli/tests`; this hands them the Python
+//! interpreter and the length of the load runs. A program that is absent fails its test.
 
 use crate::tally::Tally;
 use crate::workspace::Workspace;

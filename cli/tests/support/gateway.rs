@@ -18,6 +18,8 @@ use super::{Client, Folder, until};
 /// What a gateway is started with.
 pub(crate) struct Setup {
     args: Vec<String>,
+    /// A program that runs the binary, with its own words before the binary's.
+    wrapper: Vec<String>,
 }
 
 impl Setup {
@@ -29,17 +31,24 @@ impl Setup {
     /// As `upstream`, listening on an address of the test's choice.
     pub(crate) fn listening(listen: &str, upstream: SocketAddr) -> Self {
         let args = ["--listen", listen, "--upstream", &upstream.to_string()];
-        Self { args: args.map(str::to_owned).to_vec() }
+        Self { args: args.map(str::to_owned).to_vec(), wrapper: Vec::new() }
     }
 
     /// A configuration file.
     pub(crate) fn config(path: &Path) -> Self {
-        Self { args: vec!["--config".to_owned(), path.display().to_string()] }
+        let args = vec!["--config".to_owned(), path.display().to_string()];
+        Self { args, wrapper: Vec::new() }
     }
 
     /// A flag and its value.
     pub(crate) fn flag(mut self, name: &str, value: &str) -> Self {
         self.args.extend([name.to_owned(), value.to_owned()]);
+        self
+    }
+
+    /// Runs it by way of another program, which must replace itself by it.
+    pub(crate) fn under(mut self, wrapper: &[&str]) -> Self {
+        self.wrapper = wrapper.iter().map(|word| (*word).to_owned()).collect();
         self
     }
 
@@ -64,8 +73,10 @@ pub(crate) struct Exit(pub(crate) Option<i32>);
 impl Gateway {
     fn start(setup: Setup) -> Self {
         let folder = Folder::new();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_ringway"));
-        command.arg("run").args(&setup.args);
+        let words = setup.wrapper.iter().map(String::as_str);
+        let mut words = words.chain([env!("CARGO_BIN_EXE_ringway"), "run"]);
+        let mut command = Command::new(words.next().expect("a program"));
+        command.args(words).args(&setup.args);
         if !setup.args.iter().any(|arg| arg == "--shards") {
             command.args(["--shards", "1"]);
         }
