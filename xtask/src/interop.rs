@@ -1,6 +1,6 @@
 //! The step of `ci` in which independent programs are the peers of the real binary.
 //!
-//! The tests themselves are `interop.rs` and `dead_peers.rs`
+//! The tests themselves are `interop.rs`, `addresses.rs` (Unix sockets, IPv6) and `dead_peers.rs`
 //! (peers that vanish, in a network namespace) in `cli/tests`; this hands them the Python
 //! interpreter and the length of the load runs. A program that is absent fails its test.
 
@@ -11,7 +11,7 @@ use crate::{python, run};
 /// Runs the interop tests with load runs of `seconds`.
 pub(crate) fn main(workspace: &Workspace, seconds: u32) -> anyhow::Result<Tally> {
     let cargo = ["test", "--no-fail-fast", "-p", "cli", "--features", "interop"];
-    let targets = ["--test", "interop", "--test", "dead_peers"];
+    let targets = ["--test", "interop", "--test", "addresses", "--test", "dead_peers"];
     let mut command = run::cargo(workspace, &[&cargo[..], &targets].concat());
     command.env("RINGWAY_PYTHON", workspace.path(python::VENV_PYTHON));
     command.env("RINGWAY_INTEROP_SECONDS", seconds.to_string());
