@@ -10,7 +10,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use clap::{Arg, ArgAction, ArgMatches};
-use control::Sources;
+use control::{Snapshot, Sources};
 use observe::Level;
 use sd_notify::NotifyState;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1};
@@ -19,9 +19,10 @@ use signal_hook::iterator::Signals;
 use crate::args;
 use crate::check;
 use crate::command::Command;
+use crate::descriptors::Descriptors;
 use crate::failure::Failure;
 use crate::output;
-use crate::serve::Service;
+use crate::serve::{self, Service};
 
 pub(crate) const COMMAND: Command =
     Command { name: "run", about: "Run the gateway (the default)", define, run };
@@ -73,7 +74,18 @@ fn print_effective(sources: &Sources) -> Result<(), Failure> {
     let nothing = sources.file.is_none() && sources.upstream.is_empty();
     let upstream = if nothing { vec!["127.0.0.1:1".into()] } else { sources.upstream.clone() };
     let sources = Sources { upstream, ..sources.clone() };
-    output::print(&check::load(&sources)?.settings.print_effective())
+    let snapshot = check::load(&sources)?;
+    output::print(&format!("{}{}", snapshot.settings.print_effective(), by_nofile(&snapshot)))
+}
+
+/// What the limit of open files makes of `max-conns`, as a comment.
+fn by_nofile(snapshot: &Snapshot) -> String {
+    let settings = &snapshot.settings;
+    let cores = settings.cpus().map_or_else(engine::cores, <[usize]>::to_vec);
+    let nofile = engine::probe::raise_nofile().or_else(|_| engine::probe::nofile_soft());
+    let shards = serve::shard_count(settings, &cores);
+    let descriptors = Descriptors::new(nofile.unwrap_or(u64::MAX), shards, snapshot);
+    format!("# {}\n", descriptors.describe(settings.max_conns()))
 }
 
 /// Signals, received by a thread of their own so that the main thread can also wait for time.

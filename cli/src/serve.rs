@@ -10,13 +10,15 @@ use std::time::{Duration, Instant, SystemTime};
 
 use control::admin::{Admin, AdminAddress};
 use control::{Publisher, Settings, Snapshot, Sources};
-use engine::{Address, BoundListener, ShardConfig};
-use gateway::{Gateway, ShardStart, Start, StartError};
+use engine::{Address, BoundListener, Liveness, ShardConfig};
+use gateway::{Caps, Gateway, ShardStart, Start, StartError};
 use observe::{AccessLog, ErrorLog, Format, Gauge, Level, Names, Recorder, Registry, Target};
 
 use crate::args;
 use crate::check;
+use crate::descriptors::Descriptors;
 use crate::failure::Failure;
+use crate::memory::{self, MemoryWatch};
 use crate::output;
 use crate::stall::StallDetector;
 use crate::status::Status;
@@ -30,13 +32,16 @@ pub(crate) struct Service {
     snapshot: Arc<Snapshot>,
     publisher: Publisher,
     registry: Arc<Registry>,
+    caps: Arc<Caps>,
     access_log: Option<AccessLog>,
     errors: ErrorLog,
     status: Status,
     admin: Option<Admin>,
     stalls: Option<StallDetector>,
+    memory: Option<MemoryWatch>,
     addresses: Vec<Address>,
     ring: String,
+    nofile: u64,
 }
 
 impl Service {
@@ -50,14 +55,18 @@ impl Service {
         for warning in &snapshot.warnings {
             errors.write(Level::Warn, "config", warning.clone());
         }
-        raise_descriptor_limit(&errors);
-        let started = Service::start_parts(Arc::new(snapshot), &errors);
+        let nofile = raise_descriptor_limit(&errors);
+        let started = Service::start_parts(Arc::new(snapshot), nofile, &errors);
         // What was noted on the way stands before the start lines, or before the failure.
         errors.flush();
         started
     }
 
-    fn start_parts(snapshot: Arc<Snapshot>, errors: &ErrorLog) -> Result<Service, Failure> {
+    fn start_parts(
+        snapshot: Arc<Snapshot>,
+        nofile: u64,
+        errors: &ErrorLog,
+    ) -> Result<Service, Failure> {
         let settings = &snapshot.settings;
         let configs = shard_configs(settings, errors)?;
         let (listeners, addresses) = bind(&snapshot, configs.len())?;
@@ -74,7 +83,13 @@ impl Service {
             metrics: registry.shard(index),
             recorder,
         });
-        let start = Start { snapshot: Arc::clone(&snapshot), shards: shards.collect() };
+        let caps = Arc::new(Caps::new(snapshot.listeners.len(), [random_seed(), random_seed()]));
+        set_caps(&caps, &snapshot, &Descriptors::new(nofile, registry.shards().len(), &snapshot));
+        let start = Start {
+            snapshot: Arc::clone(&snapshot),
+            shards: shards.collect(),
+            caps: Arc::clone(&caps),
+        };
         let seat = Arc::new(OnceLock::new());
         let mut publisher = publisher(&seat, errors);
         // Before there is anybody to tell: from now on the publisher outlives every holder.
@@ -86,19 +101,24 @@ impl Service {
         let gateway = Arc::new(Mutex::new(gateway));
         seat.get_or_init(|| Arc::downgrade(&gateway));
         status.ready(&gateway, ring.clone());
-        Ok(Service {
+        let mut service = Service {
             gateway,
             snapshot,
             publisher,
             registry,
+            caps,
             access_log,
             errors: errors.clone(),
             status,
             admin,
             stalls,
+            memory: None,
             addresses,
             ring,
-        })
+            nofile,
+        };
+        service.watch_memory();
+        Ok(service)
     }
 
     /// Where each listener of the snapshot is bound, ports resolved.
@@ -140,6 +160,8 @@ impl Service {
         for (plan, address) in self.snapshot.listeners.iter().zip(&self.addresses) {
             lines.push(format!("listening on {address} ({})", plan.name));
         }
+        let max_conns = self.snapshot.settings.max_conns();
+        lines.push(self.descriptors(&self.snapshot).describe(max_conns));
         lines.push(format!("ring: {}", self.ring));
         match self.admin() {
             Some(address) => lines.push(format!("admin on {address}")),
@@ -171,13 +193,48 @@ impl Service {
             self.errors.write(Level::Warn, "config", warning.clone());
         }
         let next = Arc::new(next);
+        set_caps(&self.caps, &next, &self.descriptors(&next));
         name_routes(self.access_log.as_ref(), &next);
         self.publisher.publish(&next);
         self.snapshot = next;
+        self.watch_memory();
         self.registry.process().reloads_ok.fetch_add(1, Relaxed);
         in_force(&self.registry, &self.snapshot);
         self.status.reloaded(&self.snapshot);
         self.snapshot.generation
+    }
+
+    fn descriptors(&self, snapshot: &Snapshot) -> Descriptors {
+        Descriptors::new(self.nofile, self.registry.shards().len(), snapshot)
+    }
+
+    /// Sees that memory is watched for the limit of the snapshot in force.
+    fn watch_memory(&mut self) {
+        let limit = self.snapshot.settings.mem_limit();
+        if self.memory.as_ref().map(MemoryWatch::limit_bytes) == limit {
+            return;
+        }
+        // The old one ends first: its end takes the shedding back.
+        self.memory = None;
+        let Some(limit) = limit else { return };
+        let least = memory::least_bytes(self.registry.shards().len(), &self.snapshot.settings);
+        if limit < least {
+            let text = format!(
+                "mem-limit {} MiB may be too little: buffers and rings alone take up \
+                                to {} MiB",
+                limit >> 20,
+                least >> 20
+            );
+            self.errors.write(Level::Warn, "memory", text);
+        }
+        let (caps, registry) = (Arc::clone(&self.caps), Arc::clone(&self.registry));
+        match MemoryWatch::start(limit, caps, registry, self.errors.clone()) {
+            Ok(watch) => self.memory = Some(watch),
+            Err(error) => {
+                let text = format!("mem-limit has no effect, no thread can be had: {error}");
+                self.errors.write(Level::Error, "memory", text);
+            }
+        }
     }
 
     /// Frees snapshots that no shard uses any more; to be called now and then.
@@ -220,8 +277,9 @@ impl Service {
     /// Waits for the shards' end, writes out the logs, and gives the number of connections that
     /// were cut.
     pub(crate) fn join(self) -> u64 {
-        let Service { mut gateway, access_log, errors, admin, stalls, publisher, .. } = self;
-        drop((stalls, publisher));
+        let Service { mut gateway, access_log, errors, admin, stalls, memory, publisher, .. } =
+            self;
+        drop((stalls, memory, publisher));
         // An admin page holds the gateway for a moment while it asks for connections.
         let cut = loop {
             match Arc::try_unwrap(gateway) {
@@ -254,16 +312,23 @@ fn error_log(settings: &Settings) -> ErrorLog {
 }
 
 /// One descriptor a connection and one a link: the soft limit of 1024 is never what is wanted.
-fn raise_descriptor_limit(errors: &ErrorLog) {
-    if let Err(error) = engine::probe::raise_nofile() {
+/// Returns what counts now.
+fn raise_descriptor_limit(errors: &ErrorLog) -> u64 {
+    engine::probe::raise_nofile().unwrap_or_else(|error| {
         let text = format!("cannot raise the soft limit of open files: {error}");
         errors.write(Level::Warn, "start", text);
-    }
+        engine::probe::nofile_soft().unwrap_or(u64::MAX)
+    })
+}
+
+/// How many shards the settings ask for on these cores.
+pub(crate) fn shard_count(settings: &Settings, cores: &[usize]) -> usize {
+    settings.shards().map_or(cores.len(), |shards| shards as usize).max(1)
 }
 
 fn shard_configs(settings: &Settings, errors: &ErrorLog) -> Result<Vec<ShardConfig>, Failure> {
     let cores = settings.cpus().map_or_else(engine::cores, <[usize]>::to_vec);
-    let count = settings.shards().map_or(cores.len(), |shards| shards as usize).max(1);
+    let count = shard_count(settings, &cores);
     let wanted = shard_config(settings);
     let plan = engine::plan_memory(count, &wanted)
         .map_err(|error| Failure::Environment(error.to_string()))?;
@@ -294,8 +359,13 @@ fn shard_config(settings: &Settings) -> ShardConfig {
         seed: settings.seed().unwrap_or_else(random_seed),
         huge_pages: settings.huge_pages(),
         fixed_buffers: settings.fixed_buffers(),
+        liveness: liveness(settings),
         ..ShardConfig::default()
     }
+}
+
+fn liveness(settings: &Settings) -> Liveness {
+    Liveness { keepalive_idle: settings.tcp_keepalive(), user_timeout: settings.tcp_user_timeout() }
 }
 
 /// Chance from the standard library's hash keys, which come from the kernel.
@@ -309,13 +379,14 @@ fn bind(
     snapshot: &Snapshot,
     shards: usize,
 ) -> Result<(Vec<Vec<BoundListener>>, Vec<Address>), Failure> {
+    let settings = &snapshot.settings;
     let mut by_shard: Vec<Vec<BoundListener>> = (0..shards).map(|_| Vec::new()).collect();
     let mut addresses = Vec::new();
     for plan in &snapshot.listeners {
         let failure = |why: String| Failure::Bind(format!("listener {}: {why}", plan.name));
         let address: Address =
             plan.address.parse().map_err(|_| failure(format!("bad address {}", plan.address)))?;
-        let bound = engine::bind(&address, shards, snapshot.settings.backlog())
+        let bound = engine::bind_with(&address, shards, settings.backlog(), &liveness(settings))
             .map_err(|error| failure(error.to_string()))?;
         addresses.extend(bound.first().map(|socket| socket.address().clone()));
         for (socket, shard) in bound.into_iter().zip(&mut by_shard) {
@@ -363,6 +434,15 @@ fn serve_admin(
             Ok(None)
         }
         Err(error) => Err(Failure::Bind(format!("admin {address}: {error}"))),
+    }
+}
+
+/// What shards share about connections, as far as a control thread sets it.
+fn set_caps(caps: &Caps, snapshot: &Snapshot, descriptors: &Descriptors) {
+    let settings = &snapshot.settings;
+    caps.set_descriptors_max(descriptors.conns_max());
+    if settings.max_conns_per_source().is_some() {
+        caps.count_sources(settings.max_conns());
     }
 }
 

@@ -33,6 +33,9 @@ pub(crate) struct ListenerSpec {
     pub(crate) path_rule: Option<String>,
     #[serde(default)]
     pub(crate) proxy_protocol: Option<ProxySpec>,
+    /// Connections at a time.
+    #[serde(default)]
+    pub(crate) max_conns: Option<u32>,
     /// Pages for errors outside of a route that has its own.
     #[serde(default)]
     pub(crate) error_pages: Vec<ErrorPageSpec>,

@@ -56,6 +56,8 @@ pub struct ListenerPlan {
     pub tcp_route: Option<u32>,
     /// How paths are brought into one form before they are routed.
     pub path_rule: PathRule,
+    /// Connections at a time, over all shards.
+    pub conns_max: Option<u32>,
     /// Whether connections begin with a PROXY header.
     pub proxy_headers: Option<ProxyHeaders>,
     /// What to answer instead of plain words, where the route has no page for it.

@@ -1,6 +1,7 @@
 //! What a shard is told at start, what it found, and why it could not start.
 
 use std::fmt;
+use std::time::Duration;
 
 /// Sizes and switches of one shard. Every number has its reason beside it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,6 +41,8 @@ pub struct ShardConfig {
     pub huge_pages: bool,
     /// Also pin the buffer region as registered buffers, where memlock allows.
     pub fixed_buffers: bool,
+    /// How connected TCP sockets notice a dead peer; accepted ones inherit it from their listener.
+    pub liveness: Liveness,
     /// A test's switch: every task is polled in every turn, as stale wakes may do.
     pub poll_everything: bool,
 }
@@ -62,6 +65,7 @@ impl Default for ShardConfig {
             seed: 0,
             huge_pages: false,
             fixed_buffers: false,
+            liveness: Liveness::default(),
             poll_everything: false,
         }
     }
@@ -97,6 +101,41 @@ impl ShardConfig {
         Ok(())
     }
 }
+
+/// How the kernel notices that a TCP peer no longer answers; by default it does not. A socket
+/// given up fails with ETIMEDOUT, or with what the network said last (EHOSTUNREACH).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Liveness {
+    /// Silence before the first probe (TCP_KEEPIDLE), rounded up to whole seconds; three probes
+    /// follow, a third of it apart, and the peer is dead after twice this time.
+    pub keepalive_idle: Option<Duration>,
+    /// How long sent bytes, a probe or a closed window may stay as they are (TCP_USER_TIMEOUT).
+    /// Where it is set the kernel goes by it instead of the number of probes.
+    pub user_timeout: Option<Duration>,
+}
+
+impl Liveness {
+    /// Probes without an answer after which the peer is dead (TCP_KEEPCNT).
+    pub(crate) const PROBES: i32 = 3;
+
+    /// TCP_KEEPIDLE and TCP_KEEPINTVL in seconds, each at least the kernel's least, 1.
+    pub(crate) fn keepalive_s(&self) -> Option<(i32, i32)> {
+        let idle_ms = self.keepalive_idle?.as_millis();
+        let seconds = |ms: u128| {
+            i32::try_from(ms.div_ceil(1000)).unwrap_or(i32::MAX).clamp(1, KEEPALIVE_MAX_S)
+        };
+        Some((seconds(idle_ms), seconds(idle_ms.div_ceil(Liveness::PROBES as u128))))
+    }
+
+    /// TCP_USER_TIMEOUT in milliseconds; the kernel's 0 means its own default.
+    pub(crate) fn user_timeout_ms(&self) -> Option<i32> {
+        let ms = self.user_timeout?.as_millis();
+        Some(i32::try_from(ms).unwrap_or(i32::MAX).max(1))
+    }
+}
+
+/// MAX_TCP_KEEPIDLE and MAX_TCP_KEEPINTVL of Linux.
+const KEEPALIVE_MAX_S: i32 = 32_767;
 
 /// What the kernel granted: printed in the start line.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -210,6 +249,18 @@ mod tests {
         let config = ShardConfig::default();
         assert!(config.check().is_ok());
         assert_eq!(config.region_bytes(), 12 << 20);
+    }
+
+    #[test]
+    fn keepalive_counts_in_whole_seconds() {
+        let of = |ms| {
+            let keepalive_idle = Some(Duration::from_millis(ms));
+            Liveness { keepalive_idle, ..Liveness::default() }.keepalive_s()
+        };
+        assert_eq!((of(15_000), of(1_000)), (Some((15, 5)), Some((1, 1))));
+        assert_eq!((of(1), of(16_001)), (Some((1, 1)), Some((17, 6))));
+        assert_eq!(of(u64::MAX), Some((32_767, 32_767)));
+        assert_eq!(Liveness::default().keepalive_s(), None);
     }
 
     #[test]

@@ -14,7 +14,7 @@ use bytes::Bytes;
 
 use crate::buf::out::SendBlock;
 use crate::buf::pool::Pool;
-use crate::config::ShardConfig;
+use crate::config::{Liveness, ShardConfig};
 use crate::net::listener::ListenerSlot;
 use crate::net::pressure::Pressure;
 use crate::net::slot::{Active, Flag, Phase, Socket};
@@ -49,6 +49,7 @@ pub(crate) struct Io {
     pub(crate) listeners: Slab<ListenerSlot>,
     pub(crate) wheel: Wheel,
     pub(crate) limits: Limits,
+    pub(crate) liveness: Liveness,
     pub(crate) stats: Stats,
     /// Time of this turn, and of the shard's start.
     pub(crate) now: Instant,
@@ -97,6 +98,7 @@ impl Io {
                 inbox_bytes: config.inbox_bytes_max,
                 stalled_bytes: config.stalled_bytes_max,
             },
+            liveness: config.liveness,
             stats: Stats::default(),
             now,
             start: now,

@@ -40,11 +40,11 @@ mod timer;
 
 pub use buf::out::{Full, Piece};
 pub use buf::{Buf, Fill};
-pub use config::{Features, SetupError, ShardConfig};
+pub use config::{Features, Liveness, SetupError, ShardConfig};
 pub use mailbox::{MailReceiver, MailSender, mailbox};
 pub use memory::{MemoryPlan, plan_memory, plan_memory_for};
 pub use net::address::{Address, AddressError};
-pub use net::bind::{BindError, BoundListener, bind};
+pub use net::bind::{BindError, BoundListener, bind, bind_with};
 pub use net::connect::Connect;
 pub use net::listener::Listener;
 pub use net::stream::Stream;

@@ -156,10 +156,15 @@ fn nofile() -> Finding {
     Finding { name: "nofile", ok: enough, found: format!("soft {soft}, hard {hard}"), remedy }
 }
 
+/// The soft limit of open descriptors.
+pub fn nofile_soft() -> std::io::Result<u64> {
+    sys::limit(libc::RLIMIT_NOFILE).map(|(soft, _)| soft)
+}
+
 /// Raises the soft limit of open descriptors to the hard one; returns what counts now.
 pub fn raise_nofile() -> std::io::Result<u64> {
     sys::raise_limit(libc::RLIMIT_NOFILE)?;
-    sys::limit(libc::RLIMIT_NOFILE).map(|(soft, _)| soft)
+    nofile_soft()
 }
 
 fn cpus() -> Finding {

@@ -7,6 +7,7 @@ use std::io;
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 use std::ptr::NonNull;
 
+use crate::config::Liveness;
 use crate::net::address::RawAddress;
 use crate::ring::Family;
 
@@ -130,6 +131,41 @@ pub(crate) fn set_flag(fd: RawFd, level: i32, name: i32, value: i32) -> io::Resu
 
 pub(crate) fn set_nodelay(fd: RawFd) -> io::Result<()> {
     set_flag(fd, libc::IPPROTO_TCP, libc::TCP_NODELAY, 1)
+}
+
+/// Sets keepalive and user timeout of a TCP socket. An accepted socket inherits both from its
+/// listener, so that accepting needs no call.
+pub(crate) fn set_liveness(fd: RawFd, liveness: &Liveness) -> io::Result<()> {
+    if let Some((idle_s, interval_s)) = liveness.keepalive_s() {
+        set_flag(fd, libc::IPPROTO_TCP, libc::TCP_KEEPIDLE, idle_s)?;
+        set_flag(fd, libc::IPPROTO_TCP, libc::TCP_KEEPINTVL, interval_s)?;
+        set_flag(fd, libc::IPPROTO_TCP, libc::TCP_KEEPCNT, Liveness::PROBES)?;
+        set_flag(fd, libc::SOL_SOCKET, libc::SO_KEEPALIVE, 1)?;
+    }
+    if let Some(timeout_ms) = liveness.user_timeout_ms() {
+        set_flag(fd, libc::IPPROTO_TCP, libc::TCP_USER_TIMEOUT, timeout_ms)?;
+    }
+    Ok(())
+}
+
+/// What [`set_liveness`] sets, as the kernel has it: on, idle, interval, probes, user timeout.
+#[cfg(test)]
+pub(crate) fn liveness(fd: RawFd) -> [i32; 5] {
+    let tcp = libc::IPPROTO_TCP;
+    [
+        (libc::SOL_SOCKET, libc::SO_KEEPALIVE),
+        (tcp, libc::TCP_KEEPIDLE),
+        (tcp, libc::TCP_KEEPINTVL),
+        (tcp, libc::TCP_KEEPCNT),
+        (tcp, libc::TCP_USER_TIMEOUT),
+    ]
+    .map(|(level, name)| {
+        let (mut value, mut len) = (0_i32, size_of::<i32>() as libc::socklen_t);
+        let pointer = std::ptr::from_mut(&mut value).cast();
+        // SAFETY: pointer and length describe `value`, which outlives the call.
+        check(unsafe { libc::getsockopt(fd, level, name, pointer, &mut len) }).unwrap();
+        value
+    })
 }
 
 pub(crate) fn linger_zero(fd: RawFd) -> io::Result<()> {

@@ -31,6 +31,8 @@ pub(crate) enum Refused {
     Header(Fault),
     /// A header is required, and this peer may not send one.
     Untrusted,
+    /// The client that it names has as many connections as it may; the cap's word.
+    Capped(&'static str),
 }
 
 impl Refused {
@@ -40,6 +42,7 @@ impl Refused {
             Refused::Gone => "client_gone",
             Refused::Header(fault) => fault.reason(),
             Refused::Untrusted => "proxy_untrusted",
+            Refused::Capped(word) => word,
         }
     }
 }
@@ -81,14 +84,14 @@ impl Greeting {
                 }
                 Ok(Parsed::Absent) => {
                     self.put_back(conn, 0);
-                    return Poll::Ready(Ok(()));
+                    return Poll::Ready(conn.state.admit_source(conn).map_err(Refused::Capped));
                 }
                 Ok(Parsed::Done { used, source, .. }) => {
                     if let Some(source) = source {
                         conn.stream.set_peer(&Address::Inet(source));
                     }
                     self.put_back(conn, used);
-                    return Poll::Ready(Ok(()));
+                    return Poll::Ready(conn.state.admit_source(conn).map_err(Refused::Capped));
                 }
                 Err(fault) => return Poll::Ready(Err(Refused::Header(fault))),
             }

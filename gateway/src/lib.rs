@@ -3,13 +3,15 @@
 //! Read in this order to know ringway: `listen.rs` (a connection arrives), `conn.rs` (its bytes
 //! become events), `exchange.rs` (a request's life), `attempt.rs` (which endpoint, once more?),
 //! `upstream.rs` (its link), `relay.rs` (both bodies), `failure.rs` (what may go wrong and what the
-//! client sees), `shard.rs` (what a shard owns). This file starts shards and talks to them.
+//! client sees), `shard.rs` (what a shard owns), `caps.rs` and `sources.rs` (what shards share of
+//! connections). This file starts shards and talks to them.
 //!
 //! Two sides meet here and nowhere else: control threads hold a [`Gateway`], shards run [`serve`].
 //! Between them are mailboxes; no shard waits for a control thread or for another shard.
 #![forbid(unsafe_code)]
 
 mod attempt;
+mod caps;
 mod conn;
 mod end;
 mod exchange;
@@ -21,6 +23,7 @@ mod listen;
 mod relay;
 mod shard;
 mod slot;
+mod sources;
 mod stash;
 mod upstream;
 
@@ -41,6 +44,7 @@ use observe::{Recorder, ShardMetrics};
 
 use crate::shard::{Options, State};
 
+pub use crate::caps::Caps;
 pub use crate::exchange::{PROTOCOL_HTTP1, PROTOCOL_TCP, STATE_BUSY, STATE_IDLE};
 
 /// What a control thread may tell a shard.
@@ -73,15 +77,15 @@ pub struct Seat {
     pub metrics: Arc<ShardMetrics>,
     /// Where records of requests go.
     pub recorder: Recorder,
-    /// Shards of this process: each takes its share of caps that are for the whole.
-    pub shards: usize,
+    /// Caps on connections that hold for the whole process.
+    pub caps: Arc<Caps>,
 }
 
 /// Runs one shard to its end: the whole life of the gateway on this thread. Returns the number of
 /// connections that were cut because the drain deadline passed or a stop was asked for.
 pub async fn serve(shard: Shard, seat: Seat) -> u64 {
-    let Seat { snapshot, listeners, mailbox, metrics, recorder, shards } = seat;
-    let state = State::new(shard.clone(), &snapshot, metrics, recorder, shards);
+    let Seat { snapshot, listeners, mailbox, metrics, recorder, caps } = seat;
+    let state = State::new(shard.clone(), &snapshot, metrics, recorder, caps);
     for (index, socket) in listeners.into_iter().enumerate() {
         match shard.listen(socket) {
             Ok(listener) => shard.spawn(listen::run(state.clone(), listener, index as u32)),
@@ -153,6 +157,7 @@ impl Main {
     fn housekeep(&mut self, cx: &mut Context<'_>) {
         while self.timer.deadline().is_none() || self.timer.poll_expired(cx).is_ready() {
             self.state.publish();
+            listen::shed_idle(&self.state);
             let drain = self.drain.flatten();
             let next = self.state.shard.now() + HOUSEKEEPING_INTERVAL;
             self.timer.set(Some(drain.map_or(next, |deadline| deadline.min(next))));
@@ -184,6 +189,8 @@ pub struct Start {
     pub snapshot: Arc<Snapshot>,
     /// One entry a shard; its length is the number of shards.
     pub shards: Vec<ShardStart>,
+    /// Caps on connections that hold for the whole process.
+    pub caps: Arc<Caps>,
 }
 
 /// What one shard needs.
@@ -234,9 +241,8 @@ impl Gateway {
     /// Starts every shard and waits until each has its ring.
     pub fn start(start: Start) -> Result<Gateway, StartError> {
         let mut gateway = Gateway { shards: Vec::new(), cut: Arc::new(AtomicU64::new(0)) };
-        let count = start.shards.len();
         for shard in start.shards {
-            let running = gateway.start_one(&start.snapshot, shard, count);
+            let running = gateway.start_one(&start.snapshot, shard, &start.caps);
             match running {
                 Ok(running) => gateway.shards.push(running),
                 Err(error) => {
@@ -253,7 +259,7 @@ impl Gateway {
         &self,
         snapshot: &Arc<Snapshot>,
         start: ShardStart,
-        shards: usize,
+        caps: &Arc<Caps>,
     ) -> Result<Running, StartError> {
         let (mailbox, receiver) = engine::mailbox(MAILBOX_MESSAGES);
         let seat = Seat {
@@ -262,7 +268,7 @@ impl Gateway {
             mailbox: receiver,
             metrics: start.metrics,
             recorder: start.recorder,
-            shards,
+            caps: caps.clone(),
         };
         let cut = self.cut.clone();
         let main = move |shard: Shard| async move {
@@ -345,8 +351,9 @@ const MAILBOX_MESSAGES: usize = 64;
 fn options(snapshot: &Snapshot) -> Options {
     let settings = &snapshot.settings;
     Options {
-        conns_max: settings.max_conns() as usize,
         buffered_bytes_max: settings.buffered_bytes(),
+        conns_max: settings.max_conns(),
+        conns_max_per_source: settings.max_conns_per_source(),
         forwarded: settings.forwarded(),
         forwarded_standard: settings.forwarded_standard(),
         trusted_hops: settings.trusted_hops(),

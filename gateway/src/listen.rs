@@ -1,8 +1,9 @@
-//! Listeners on a shard: accept, the connection cap, and a pump for each connection.
+//! Listeners on a shard: accept, the caps on connections, and a pump for each connection.
 //!
-//! A connection above the cap is reset at once, before any byte is read: under a flood that costs
-//! one accept and one close. When the shard stops, the listener's queue is served to its last
-//! connection before the socket closes, so that nobody who completed a handshake is turned away.
+//! A connection above a cap (`caps.rs`) is reset at once, before any byte is read: under a flood
+//! that costs one accept and one close. While memory is short idle connections are closed. When the
+//! shard stops, the listener's queue is served to its last connection before the socket closes, so
+//! that nobody who completed a handshake is turned away.
 
 use std::future::poll_fn;
 use std::rc::Rc;
@@ -11,6 +12,7 @@ use std::task::Poll;
 use engine::{Listener, Stream};
 use observe::{Metric, WordFamily};
 
+use crate::caps::{Limits, Ticket};
 use crate::conn::{Conn, Pump, Site};
 use crate::shard::State;
 
@@ -39,30 +41,66 @@ pub(crate) async fn run(state: Rc<State>, listener: Listener, index: u32) {
 
 /// Makes a connection of an accepted socket.
 fn greet(state: &Rc<State>, stream: Stream, index: u32) {
-    if state.is_full() {
-        state.metrics.add(Metric::ConnectionsRefused, 1);
-        state.metrics.word(WordFamily::ConnectionCloses, "conns_max");
-        stream.reset();
-        return;
-    }
-    let Some((wire, greeting)) = state.welcome(index, &stream.peer()) else {
+    let (Some((wire, greeting)), Some(limits)) =
+        (state.welcome(index, &stream.peer()), state.limits(index))
+    else {
         // A reload cannot remove a listener; one that did anyway takes no more connections.
         stream.reset();
         return;
     };
-    let greeting = match greeting {
-        Ok(greeting) => greeting,
-        Err(refused) => {
+    let admitted = greeting.map_err(|refused| refused.word()).and_then(|greeting| {
+        let known = greeting.is_none();
+        let ticket = admit(state, &stream, known, (index, &limits))?;
+        Ok((greeting, ticket))
+    });
+    let (greeting, ticket) = match admitted {
+        Ok(admitted) => admitted,
+        Err(word) => {
             state.metrics.add(Metric::ConnectionsRefused, 1);
-            state.metrics.word(WordFamily::ConnectionCloses, refused.word());
+            state.metrics.word(WordFamily::ConnectionCloses, word);
             stream.reset();
             return;
         }
     };
     let conn = Conn::new(state, stream, wire, Site::Listener(index));
-    state.register(&conn);
+    state.register(&conn, ticket);
     if state.stop.is_set() {
         conn.drain(false);
     }
     state.shard.spawn(Pump::new(conn, greeting));
+}
+
+/// Counts a connection in every cap it falls under. A Unix peer has no source, and that of a
+/// connection whose PROXY header is still to come is not `known`.
+fn admit(
+    state: &State,
+    stream: &Stream,
+    known: bool,
+    (listener, limits): (u32, &Limits),
+) -> Result<Ticket, &'static str> {
+    let mut ticket = state.caps.enter(listener, limits)?;
+    let Some(source) = stream.peer().ip().filter(|_| known) else { return Ok(ticket) };
+    match state.caps.admit(&mut ticket, source, limits.source_max) {
+        Ok(()) => Ok(ticket),
+        Err(word) => {
+            state.caps.leave(ticket);
+            Err(word)
+        }
+    }
+}
+
+/// Closes connections that wait for their next request while memory is short. One that is in the
+/// middle of a head says `close` in its reply instead.
+pub(crate) fn shed_idle(state: &State) {
+    if !state.caps.is_shedding() {
+        return;
+    }
+    for conn in state.all_conns() {
+        if conn.is_idle() && conn.is_reusable() {
+            conn.drain(true);
+            if !conn.is_reusable() {
+                state.metrics.word(WordFamily::ConnectionCloses, "mem_limit_idle");
+            }
+        }
+    }
 }

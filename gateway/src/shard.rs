@@ -24,6 +24,7 @@ use protocols::{AnyWire, Fault, Head, Role, WireSpec};
 use router::{Balancer, Cluster, ClusterProtocol, EndpointId, ProxyVersion, Query};
 use slab::Slab;
 
+use crate::caps::{Caps, Limits, Ticket};
 use crate::conn::{Conn, Site};
 use crate::exchange;
 use crate::greet::{Greeting, Refused};
@@ -37,8 +38,7 @@ pub(crate) struct State {
     pub(crate) heads: RefCell<Vec<Box<Head>>>,
     pub(crate) metrics: Arc<ShardMetrics>,
     pub(crate) recorder: Recorder,
-    /// Shards of this process: caps of the whole are divided by it.
-    shards: usize,
+    pub(crate) caps: Arc<Caps>,
     /// Scratch for short texts; borrowed for one statement at a time.
     pub(crate) text: RefCell<String>,
     /// Bytes of bodies that routes asked to buffer.
@@ -54,7 +54,7 @@ pub(crate) struct State {
     slots: RefCell<Vec<Box<Slot>>>,
     timers: RefCell<Vec<Timer>>,
     endpoints: RefCell<BTreeMap<u64, Rc<Endpoint>>>,
-    conns: RefCell<Slab<Rc<Conn>>>,
+    conns: RefCell<Slab<Seated>>,
 }
 
 impl State {
@@ -63,7 +63,7 @@ impl State {
         snapshot: &Arc<Snapshot>,
         metrics: Arc<ShardMetrics>,
         recorder: Recorder,
-        shards: usize,
+        caps: Arc<Caps>,
     ) -> Rc<State> {
         let mut endpoints = BTreeMap::new();
         let live = Live::new(snapshot, &mut endpoints, &shard);
@@ -73,7 +73,7 @@ impl State {
             heads: RefCell::new(Vec::new()),
             metrics,
             recorder,
-            shards: shards.max(1),
+            caps,
             text: RefCell::new(String::new()),
             buffered: Cell::new(0),
             words: RefCell::new(Vec::new()),
@@ -131,15 +131,36 @@ impl State {
         Some((wire, greeting.transpose().map(Option::flatten)))
     }
 
-    /// Enters a downstream connection in the table.
-    pub(crate) fn register(&self, conn: &Rc<Conn>) {
-        let place = self.conns.borrow_mut().insert(conn.clone());
-        conn.place.set(place as u32);
-        self.metrics.add(Metric::ConnectionsAccepted, 1);
+    /// The caps that a new connection of a listener meets; None where there is no such listener.
+    pub(crate) fn limits(&self, listener: u32) -> Option<Limits> {
+        let live = self.live.borrow();
+        live.listener(Some(listener)).map(|plan| Limits {
+            conns_max: live.options.conns_max,
+            listener_max: plan.conns_max,
+            source_max: live.options.conns_max_per_source,
+        })
     }
 
-    pub(crate) fn is_full(&self) -> bool {
-        self.conns.borrow().len() >= self.options().conns_max.div_ceil(self.shards)
+    /// Counts a connection for its source, which its PROXY header has now said.
+    ///
+    /// # Errors
+    /// The reason word of the cap that is reached.
+    pub(crate) fn admit_source(&self, conn: &Conn) -> Result<(), &'static str> {
+        let limits = conn.listener().and_then(|listener| self.limits(listener));
+        let (Some(limits), Some(source)) = (limits, conn.stream.peer().ip()) else {
+            return Ok(());
+        };
+        let mut conns = self.conns.borrow_mut();
+        let Some(seated) = conns.get_mut(conn.place.get() as usize) else { return Ok(()) };
+        self.caps.admit(&mut seated.ticket, source, limits.source_max)
+    }
+
+    /// Enters a downstream connection in the table.
+    pub(crate) fn register(&self, conn: &Rc<Conn>, ticket: Ticket) {
+        let seated = Seated { conn: conn.clone(), ticket };
+        let place = self.conns.borrow_mut().insert(seated);
+        conn.place.set(place as u32);
+        self.metrics.add(Metric::ConnectionsAccepted, 1);
     }
 
     pub(crate) fn conn_count(&self) -> usize {
@@ -153,6 +174,9 @@ impl State {
             Site::Listener(_) => {
                 let known = self.conns.borrow_mut().try_remove(conn.place.get() as usize);
                 debug_assert!(known.is_some(), "a connection leaves the table once");
+                if let Some(seated) = known {
+                    self.caps.leave(seated.ticket);
+                }
                 self.metrics.add(Metric::ConnectionsClosed, 1);
                 if self.conns.borrow().is_empty() {
                     self.empty.notify();
@@ -181,7 +205,7 @@ impl State {
 
     /// Every downstream connection, for drain and stop. A copy: closing changes the table.
     pub(crate) fn all_conns(&self) -> Vec<Rc<Conn>> {
-        self.conns.borrow().iter().map(|(_, conn)| conn.clone()).collect()
+        self.conns.borrow().iter().map(|(_, seated)| seated.conn.clone()).collect()
     }
 
     /// Closes every pooled link: the shard is leaving.
@@ -254,10 +278,17 @@ impl State {
 /// A wire to begin with, and what must come before it.
 type Welcome = (AnyWire, Result<Option<Box<Greeting>>, Refused>);
 
+/// A downstream connection in the table, and what it is counted in.
+struct Seated {
+    conn: Rc<Conn>,
+    ticket: Ticket,
+}
+
 /// What the data path reads of the settings.
 pub(crate) struct Options {
     pub(crate) buffered_bytes_max: u64,
-    pub(crate) conns_max: usize,
+    pub(crate) conns_max: u32,
+    pub(crate) conns_max_per_source: Option<u32>,
     pub(crate) forwarded: bool,
     pub(crate) forwarded_standard: bool,
     pub(crate) trusted_hops: u8,

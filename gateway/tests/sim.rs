@@ -147,7 +147,7 @@ impl Run {
         let listen: Address = LISTEN.parse().expect("an address");
         let seat = Seat {
             snapshot: snapshot.clone(),
-            shards: 1,
+            caps: Arc::new(gateway::Caps::new(1, [seed, seed])),
             listeners: vec![net.bind(&listen)],
             mailbox: receiver,
             metrics: metrics.clone(),

@@ -398,6 +398,10 @@ pub struct Process {
     pub stall_max_us: AtomicU64,
     /// Error log lines lost because the writer was behind.
     pub error_log_dropped: AtomicU64,
+    /// `mem-limit` in force, in bytes; 0 without one.
+    pub memory_limit_bytes: AtomicU64,
+    /// 1 while connections are shed because memory is short.
+    pub memory_shedding: AtomicU64,
 }
 
 /// Every counter of the process: one block a shard, and the process' own.
@@ -421,6 +425,8 @@ impl Registry {
             stalls: AtomicU64::new(0),
             stall_max_us: AtomicU64::new(0),
             error_log_dropped: AtomicU64::new(0),
+            memory_limit_bytes: AtomicU64::new(0),
+            memory_shedding: AtomicU64::new(0),
         };
         let shards = (0..shards).map(|_| Arc::new(ShardMetrics::new())).collect();
         Registry { shards, process, version, started }

@@ -31,7 +31,9 @@ const STEPS: &[Step] = &[
     Step {
         name: "interop",
         run: |workspace| interop::main(workspace, INTEROP_SECONDS),
-        tools: &["curl", "wrk", "ab", "nginx", "node", "python3", "h11"],
+        tools: &[
+            "curl", "wrk", "ab", "nginx", "node", "python3", "h11", "ip", "unshare", "nsenter",
+        ],
     },
     Step { name: "scripts", run: scripts, tools: &["wrk", "curl"] },
     Step {

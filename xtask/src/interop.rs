@@ -1,7 +1,8 @@
 //! The step of `ci` in which independent programs are the peers of the real binary.
 //!
-//! The tests themselves are `cli/tests/interop.rs`; this hands them the Python interpreter and the
-//! length of the load runs. A program that is absent fails its test.
+//! The tests themselves are `interop.rs`, `addresses.rs` (Unix sockets, IPv6) and `dead_peers.rs`
+//! (peers that vanish, in a network namespace) in `cli/tests`; this hands them the Python
+//! interpreter and the length of the load runs. A program that is absent fails its test.
 
 use crate::tally::Tally;
 use crate::workspace::Workspace;
@@ -9,9 +10,9 @@ use crate::{python, run};
 
 /// Runs the interop tests with load runs of `seconds`.
 pub(crate) fn main(workspace: &Workspace, seconds: u32) -> anyhow::Result<Tally> {
-    let args =
-        ["test", "--no-fail-fast", "-p", "cli", "--features", "interop", "--test", "interop"];
-    let mut command = run::cargo(workspace, &args);
+    let cargo = ["test", "--no-fail-fast", "-p", "cli", "--features", "interop"];
+    let targets = ["--test", "interop", "--test", "addresses", "--test", "dead_peers"];
+    let mut command = run::cargo(workspace, &[&cargo[..], &targets].concat());
     command.env("RINGWAY_PYTHON", workspace.path(python::VENV_PYTHON));
     command.env("RINGWAY_INTEROP_SECONDS", seconds.to_string());
     run::tests(command)

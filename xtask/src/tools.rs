@@ -55,6 +55,9 @@ pub(crate) const CI: &[Tool] = &[
     Tool::new("nginx", &["nginx", "-v"], Origin::Apt("nginx")),
     Tool::new("node", &["node", "--version"], Origin::Apt("nodejs")),
     Tool::new("python3", &["python3", "--version"], Origin::Apt("python3 python3-venv")),
+    Tool::new("ip", &["ip", "-V"], Origin::Apt("iproute2")),
+    Tool::new("unshare", &["unshare", "--version"], Origin::Apt("util-linux")),
+    Tool::new("nsenter", &["nsenter", "--version"], Origin::Apt("util-linux")),
     Tool::new("h11", &[python::VENV_PYTHON, "-c", "import h11"], Origin::Pip("h11==0.16.0")),
 ];
 

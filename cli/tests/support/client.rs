@@ -4,8 +4,10 @@
 //! so a cut reply cannot pass for a whole one.
 
 use std::io::{self, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
 use std::time::Duration;
+
+use rustix::net::{self, AddressFamily, SocketType};
 
 /// Ends a test that would hang; no test depends on its length.
 const HANG_LIMIT: Duration = Duration::from_secs(60);
@@ -38,7 +40,19 @@ impl Reply {
 
 impl Client {
     pub(crate) fn connect(address: SocketAddr) -> Self {
-        let stream = TcpStream::connect(address).expect("the gateway accepts");
+        Self::over(TcpStream::connect(address).expect("the gateway accepts"))
+    }
+
+    /// Connects from an address of this machine's other than the usual.
+    pub(crate) fn connect_from(source: IpAddr, address: SocketAddr) -> Self {
+        let domain = if source.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+        let socket = net::socket(domain, SocketType::STREAM, None).expect("a socket");
+        net::bind(&socket, &SocketAddr::new(source, 0)).expect("an address of this machine");
+        net::connect(&socket, &address).expect("the gateway accepts");
+        Self::over(TcpStream::from(socket))
+    }
+
+    fn over(stream: TcpStream) -> Self {
         stream.set_read_timeout(Some(HANG_LIMIT)).expect("a read limit");
         stream.set_write_timeout(Some(HANG_LIMIT)).expect("a write limit");
         stream.set_nodelay(true).expect("nodelay");

@@ -18,18 +18,26 @@ use super::{Client, Folder, until};
 /// What a gateway is started with.
 pub(crate) struct Setup {
     args: Vec<String>,
+    /// A program that runs the binary, with its own words before the binary's.
+    wrapper: Vec<String>,
 }
 
 impl Setup {
     /// One upstream, one shard, everything else by default.
     pub(crate) fn upstream(address: SocketAddr) -> Self {
-        let args = ["--listen", "127.0.0.1:0", "--upstream", &address.to_string()];
-        Self { args: args.map(str::to_owned).to_vec() }
+        Self::listening("127.0.0.1:0", address)
+    }
+
+    /// As `upstream`, listening on an address of the test's choice.
+    pub(crate) fn listening(listen: &str, upstream: SocketAddr) -> Self {
+        let args = ["--listen", listen, "--upstream", &upstream.to_string()];
+        Self { args: args.map(str::to_owned).to_vec(), wrapper: Vec::new() }
     }
 
     /// A configuration file.
     pub(crate) fn config(path: &Path) -> Self {
-        Self { args: vec!["--config".to_owned(), path.display().to_string()] }
+        let args = vec!["--config".to_owned(), path.display().to_string()];
+        Self { args, wrapper: Vec::new() }
     }
 
     /// A flag and its value.
@@ -41,6 +49,12 @@ impl Setup {
     /// A flag that holds its value itself.
     pub(crate) fn switch(mut self, flag: &str) -> Self {
         self.args.push(flag.to_owned());
+        self
+    }
+
+    /// Runs it by way of another program, which must replace itself by it.
+    pub(crate) fn under(mut self, wrapper: &[&str]) -> Self {
+        self.wrapper = wrapper.iter().map(|word| (*word).to_owned()).collect();
         self
     }
 
@@ -65,8 +79,10 @@ pub(crate) struct Exit(pub(crate) Option<i32>);
 impl Gateway {
     fn start(setup: Setup) -> Self {
         let folder = Folder::new();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_ringway"));
-        command.arg("run").args(&setup.args);
+        let words = setup.wrapper.iter().map(String::as_str);
+        let mut words = words.chain([env!("CARGO_BIN_EXE_ringway"), "run"]);
+        let mut command = Command::new(words.next().expect("a program"));
+        command.args(words).args(&setup.args);
         if !setup.args.iter().any(|arg| arg == "--shards") {
             command.args(["--shards", "1"]);
         }
@@ -138,6 +154,19 @@ impl Gateway {
         values.filter_map(|value| value.parse::<f64>().ok()).sum()
     }
 
+    /// As `metric`, of the series whose labels contain `label`.
+    pub(crate) fn metric_of(&self, name: &str, label: &str) -> f64 {
+        let (_, page) = self.admin("/metrics");
+        let is_it = |line: &&str| line.starts_with(&format!("{name}{{")) && line.contains(label);
+        let values = page.lines().filter(is_it).filter_map(|line| line.rsplit(' ').next());
+        values.filter_map(|value| value.parse::<f64>().ok()).sum()
+    }
+
+    /// Every TCP address that it said it listens on, in the order of the configuration.
+    pub(crate) fn addresses(&self) -> Vec<SocketAddr> {
+        self.said().iter().filter_map(|line| listened(line)).collect()
+    }
+
     /// The access log once it holds at least `count` lines.
     pub(crate) fn log(&self, count: usize) -> Vec<serde_json::Value> {
         let path = self.folder.file("access.log");
@@ -175,14 +204,16 @@ fn follow(stream: impl Read + Send + 'static, said: Arc<Mutex<Vec<String>>>) -> 
     lines
 }
 
+/// The address of a start line, where it is one of TCP.
+fn listened(line: &str) -> Option<SocketAddr> {
+    line.strip_prefix("ringway: listening on ")?.split(' ').next()?.parse().ok()
+}
+
 /// Reads up to the ready line; gives the address of the first listener.
 fn first_address(lines: &Receiver<String>, said: &Mutex<Vec<String>>) -> SocketAddr {
     let mut address = None;
     for line in lines {
-        if let Some(rest) = line.strip_prefix("ringway: listening on ") {
-            let text = rest.split(' ').next().unwrap_or_default();
-            address = address.or_else(|| text.parse().ok());
-        }
+        address = address.or_else(|| listened(&line));
         if line.starts_with("ringway: ready") {
             break;
         }

@@ -37,6 +37,8 @@ impl Compile<'_> {
             if plans.iter().any(|plan| plan.name == name) {
                 self.fault(item.place(&["name"]), format!("two listeners are called `{name}`"));
             }
+            let max = spec.max_conns.map(u64::from);
+            self.range(item.place(&["max_conns"]), "max_conns", "max-conns", max);
             plans.push(ListenerPlan {
                 name,
                 address,
@@ -44,6 +46,7 @@ impl Compile<'_> {
                 wire: Arc::clone(&wire),
                 tcp_route: None,
                 path_rule,
+                conns_max: spec.max_conns,
                 proxy_headers,
                 error_pages,
             });

@@ -274,4 +274,16 @@ registry! {
         "Make an X-Request-Id where the request has none.";
     "forwarded" forwarded: bool = "true", Kind::Bool, Reload,
         "Set X-Forwarded-For, -Proto and -Host.";
+    // Probes a third of it apart, three of them: 15 + 3 x 5 s = 30 s.
+    "tcp-keepalive" tcp_keepalive: opt_duration = "15s",
+        number(Unit::Time, 1000, 32_000_000, Some("off")), Restart,
+        "Silence on a TCP connection before the kernel probes the peer; three probes follow.";
+    "tcp-user-timeout" tcp_user_timeout: opt_duration = "30s", time_or("off"), Restart,
+        "Time a TCP peer may leave bytes, probes or a closed window unanswered; then it is gone.";
+    "max-conns-per-source" max_conns_per_source: opt_u32 = "none",
+        count_or("none", 1, 10_000_000), Reload,
+        "Client connections of one source address: an IPv4 address, or an IPv6 /64.";
+    "mem-limit" mem_limit: opt_u64 = "none",
+        number(Unit::Bytes, 16 * MIB, 1 << 44, Some("none")), Reload,
+        "Resident bytes: above 90 % of it idle clients are closed and new ones refused.";
 }

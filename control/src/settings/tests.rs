@@ -64,7 +64,10 @@ fn accessors(s: &Settings) -> impl std::fmt::Debug {
     let queue = (s.send_queue_bytes(), s.inbox_bytes(), s.stalled_bytes(), s.max_conns());
     let times = (s.drain_timeout(), s.drain_grace(), s.write_stall_timeout(), s.request_timeout());
     let up = (s.connect_timeout(), s.first_byte_timeout(), s.links_max(), s.retries());
-    (ring, bulk, queue, times, up, s.buffered_bytes(), s.tunnel_idle_timeout(), s.trusted_hops())
+    let dead = (s.tcp_keepalive(), s.tcp_user_timeout());
+    let caps = (s.max_conns_per_source(), s.mem_limit());
+    let edge = (s.buffered_bytes(), s.tunnel_idle_timeout(), s.trusted_hops());
+    (ring, bulk, queue, times, up, dead, caps, edge)
 }
 
 #[test]

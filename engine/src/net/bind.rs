@@ -13,6 +13,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::address::{Address, RawAddress};
+use crate::config::Liveness;
 use crate::sys;
 
 /// A socket that is bound and listens; moves to the shard that will accept from it.
@@ -93,10 +94,21 @@ pub fn bind(
     shards: usize,
     backlog: u32,
 ) -> Result<Vec<BoundListener>, BindError> {
+    bind_with(address, shards, backlog, &Liveness::default())
+}
+
+/// As [`bind`], with sockets that notice dead peers. It is set before they listen: every accepted
+/// connection inherits it. Unix sockets are left alone, their peers cannot vanish.
+pub fn bind_with(
+    address: &Address,
+    shards: usize,
+    backlog: u32,
+    liveness: &Liveness,
+) -> Result<Vec<BoundListener>, BindError> {
     let mut tries = 0;
     loop {
         let bound = match address {
-            Address::Inet(_) => bind_inet(address, shards, backlog),
+            Address::Inet(_) => bind_inet(address, shards, backlog, liveness),
             Address::Unix(path) => bind_unix(address, path, shards, backlog),
         };
         match bound {
@@ -122,6 +134,7 @@ fn bind_inet(
     address: &Address,
     shards: usize,
     backlog: u32,
+    liveness: &Liveness,
 ) -> Result<Vec<BoundListener>, BindError> {
     // The probe fails where another process listens, with or without SO_REUSEPORT of its own. It
     // never listens itself and is closed at once.
@@ -134,6 +147,7 @@ fn bind_inet(
         sockets.push(bound(&address, true).map_err(failed(&address, "bind"))?);
     }
     for socket in &sockets {
+        sys::set_liveness(socket.as_raw_fd(), liveness).map_err(failed(&address, "setsockopt"))?;
         sys::listen(socket.as_raw_fd(), backlog).map_err(failed(&address, "listen"))?;
     }
     let listener =
@@ -211,6 +225,30 @@ mod tests {
         let listeners = bind(&"127.0.0.1:0".parse().unwrap(), 1, 16).unwrap();
         let error = bind(listeners[0].address(), 1, 16).unwrap_err();
         assert!(error.in_use(), "{error}");
+    }
+
+    #[test]
+    fn accepted_sockets_inherit_what_watches_their_peer() {
+        let seconds = |seconds| Some(Duration::from_secs(seconds));
+        let liveness = Liveness { keepalive_idle: seconds(15), user_timeout: seconds(30) };
+        let bound = bind_with(&"127.0.0.1:0".parse().unwrap(), 1, 16, &liveness).unwrap();
+        let address = bound[0].address().clone();
+        let client = sys::socket(address.family()).unwrap();
+        // It does not block: the handshake may be over or under way when it returns.
+        let _ = sys::connect(client.as_raw_fd(), &RawAddress::new(&address));
+        let listener = match &bound[0].socket {
+            Descriptor::Real(fd) => fd.as_raw_fd(),
+            #[cfg(feature = "sim")]
+            Descriptor::Simulated(fd) => *fd,
+        };
+        let accepted = loop {
+            match sys::accept(listener).unwrap() {
+                Some(fd) => break sys::own(fd),
+                None => std::thread::yield_now(),
+            }
+        };
+        assert_eq!(sys::liveness(accepted.as_raw_fd()), [1, 15, 5, 3, 30_000]);
+        assert_eq!(sys::liveness(client.as_raw_fd())[0], 0, "the client's own is untouched");
     }
 
     #[test]

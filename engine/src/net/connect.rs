@@ -30,6 +30,8 @@ impl Io {
         if matches!(to, Address::Inet(_)) {
             // Without it small writes wait for acknowledgements; never fatal.
             let _ = self.ring.set_nodelay(fd);
+            // Without it a dead peer is noticed by the gateway's own timeouts; never fatal.
+            let _ = self.ring.set_liveness(fd, &self.liveness);
         }
         let opened = self.millis();
         let mut socket = Socket::new(fd, Phase::Connecting, Peer::new(to.clone()), opened);
@@ -134,5 +136,36 @@ impl Drop for Connect {
         if let State::Waiting(key) = self.state {
             self.core.io(|io| io.begin_close(key));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::RawFd;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::config::{Liveness, ShardConfig};
+    use crate::net::bind::bind;
+    use crate::runtime::Runtime;
+    use crate::sys;
+
+    fn fd_of(connect: &Connect) -> RawFd {
+        let State::Waiting(key) = connect.state else { panic!("the connect was submitted") };
+        connect.core.io(|io| io.sockets.get(key).map(|socket| socket.fd)).flatten().unwrap()
+    }
+
+    #[test]
+    fn a_connecting_tcp_socket_watches_its_peer() {
+        let seconds = |seconds| Some(Duration::from_secs(seconds));
+        let liveness = Liveness { keepalive_idle: seconds(15), user_timeout: seconds(30) };
+        let mut runtime =
+            Runtime::new(&ShardConfig { liveness, ..ShardConfig::default() }).unwrap();
+        let shard = runtime.shard();
+        let bound = bind(&"127.0.0.1:0".parse().unwrap(), 1, 16).unwrap();
+        let connect = shard.connect(bound[0].address());
+        assert_eq!(sys::liveness(fd_of(&connect)), [1, 15, 5, 3, 30_000]);
+        drop((connect, shard));
+        runtime.turn();
     }
 }

@@ -16,7 +16,7 @@ use std::time::{Instant, SystemTime};
 
 use crate::buf::out::SendBlock;
 use crate::buf::pool::Pool;
-use crate::config::{Features, SetupError, ShardConfig};
+use crate::config::{Features, Liveness, SetupError, ShardConfig};
 use crate::net::address::{Address, RawAddress};
 
 #[cfg(any(debug_assertions, feature = "sim"))]
@@ -210,6 +210,11 @@ impl Ring {
     /// TCP_NODELAY on.
     pub(crate) fn set_nodelay(&mut self, fd: RawFd) -> io::Result<()> {
         on_backend!(self, ring => ring.set_nodelay(fd))
+    }
+
+    /// Keepalive and user timeout of a TCP socket.
+    pub(crate) fn set_liveness(&mut self, fd: RawFd, liveness: &Liveness) -> io::Result<()> {
+        on_backend!(self, ring => ring.set_liveness(fd, liveness))
     }
 
     pub(crate) fn peer_address(&mut self, fd: RawFd) -> io::Result<Address> {

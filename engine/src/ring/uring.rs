@@ -20,7 +20,7 @@ use io_uring::{EnterFlags, IoUring, cqueue, opcode};
 use super::{Cqe, Family, Group, Request, SqFull, Wait};
 use crate::buf::out::SendBlock;
 use crate::buf::pool::Pool;
-use crate::config::{Features, SetupError, ShardConfig};
+use crate::config::{Features, Liveness, SetupError, ShardConfig};
 use crate::net::address::Address;
 use crate::probe;
 use crate::sys;
@@ -166,6 +166,10 @@ impl Uring {
 
     pub(crate) fn set_nodelay(&mut self, fd: RawFd) -> io::Result<()> {
         sys::set_nodelay(fd)
+    }
+
+    pub(crate) fn set_liveness(&mut self, fd: RawFd, liveness: &Liveness) -> io::Result<()> {
+        sys::set_liveness(fd, liveness)
     }
 
     pub(crate) fn peer_address(&mut self, fd: RawFd) -> io::Result<Address> {

@@ -39,6 +39,7 @@ pub(crate) fn render(registry: &Registry, out: &mut String) {
     words(registry, &mut page);
     rings(registry, &mut page);
     logs(registry, &mut page);
+    memory(registry, &mut page);
     process(registry, &mut page);
 }
 
@@ -346,6 +347,14 @@ fn logs(registry: &Registry, page: &mut Page<'_>) {
     family.sample(&[("log", "access")], registry.total(Metric::LogDropped));
     let errors = registry.process().error_log_dropped.load(Relaxed);
     family.sample(&[("log", "error")], errors);
+}
+
+fn memory(registry: &Registry, page: &mut Page<'_>) {
+    let process = registry.process();
+    let limit = process.memory_limit_bytes.load(Relaxed);
+    page.gauge("ringway_memory_limit_bytes", "The setting mem-limit; 0 without one.", limit);
+    let help = "1 while idle connections are closed and new ones refused because memory is short.";
+    page.gauge("ringway_memory_shedding", help, process.memory_shedding.load(Relaxed));
 }
 
 /// What every Prometheus client says of its process; a value that `/proc` withholds is left out.
