@@ -42,7 +42,8 @@ pub(super) struct Facts {
     pub(super) is_head: bool,
     /// The client waits for a 100.
     pub(super) expects: bool,
-    /// An HTTP/1.0 expectation, which must not be forwarded (RFC 9110 §10.1.1).
+    /// An expectation in HTTP/1.0 or without content, which must not be forwarded
+    /// (RFC 9110 §10.1.1).
     pub(super) ignored_expectation: bool,
     /// Keep-Alive's `timeout`, in seconds.
     pub(super) timeout_secs: Option<u16>,
@@ -219,7 +220,7 @@ impl<'a> Fields<'a> {
             http10: self.http10,
             is_head,
             expects: self.expects && !self.http10 && body != Body::None,
-            ignored_expectation: self.expects && self.http10,
+            ignored_expectation: self.expects && (self.http10 || body == Body::None),
             timeout_secs: None,
         })
     }

@@ -359,6 +359,8 @@ fn rfc9110_10_1_1_expectations() {
 
     let said = server("POST / HTTP/1.0\r\nExpect: 100-continue\r\nContent-Length: 1\r\n\r\nx");
     assert_eq!(said, "POST / @ 1.0 Exact(1)\ndata x\nend", "HTTP/1.0: ignored, not forwarded");
+    let said = server("GET / HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\n\r\n");
+    assert_eq!(said, "GET / @h\nend", "nothing to wait for: not forwarded");
 }
 
 #[test]
