@@ -45,6 +45,8 @@ pub(super) struct Facts {
     /// An expectation in HTTP/1.0 or without content, which must not be forwarded
     /// (RFC 9110 §10.1.1).
     pub(super) ignored_expectation: bool,
+    /// Connection lists names of fields, which may also stand in the trailer section.
+    pub(super) lists_fields: bool,
     /// Keep-Alive's `timeout`, in seconds.
     pub(super) timeout_secs: Option<u16>,
 }
@@ -78,6 +80,7 @@ pub(super) struct Fields<'a> {
     close: bool,
     keep_alive: bool,
     upgrade_option: bool,
+    lists_fields: bool,
     upgrade: bool,
     expects: bool,
     timeout_secs: Option<u16>,
@@ -96,6 +99,7 @@ impl<'a> Fields<'a> {
             close: false,
             keep_alive: false,
             upgrade_option: false,
+            lists_fields: false,
             upgrade: false,
             expects: false,
             timeout_secs: None,
@@ -167,6 +171,8 @@ impl<'a> Fields<'a> {
                 self.upgrade_option = true;
             } else if self.role == Role::Server && is_protected(option) {
                 return Err(Fault::BadConnection);
+            } else {
+                self.lists_fields |= !option.eq_ignore_ascii_case(b"te");
             }
         }
         Ok(())
@@ -221,6 +227,7 @@ impl<'a> Fields<'a> {
             is_head,
             expects: self.expects && !self.http10 && body != Body::None,
             ignored_expectation: self.expects && (self.http10 || body == Body::None),
+            lists_fields: self.lists_fields,
             timeout_secs: None,
         })
     }
@@ -255,6 +262,7 @@ impl<'a> Fields<'a> {
             is_head: false,
             expects: false,
             ignored_expectation: false,
+            lists_fields: self.lists_fields,
             timeout_secs: self.timeout_secs,
         })
     }
