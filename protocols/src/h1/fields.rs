@@ -106,6 +106,13 @@ impl<'a> Fields<'a> {
         }
     }
 
+    /// Looks at a name that is not well known.
+    #[inline]
+    pub(super) fn see_other(&self, name: &[u8]) -> Result<(), Fault> {
+        let disguised = self.role == Role::Server && is_disguised(name);
+        if disguised { Err(Fault::BadFieldName) } else { Ok(()) }
+    }
+
     /// Takes note of one field.
     #[inline]
     pub(super) fn see(&mut self, name: Name, value: &'a [u8]) -> Result<(), Fault> {
@@ -285,6 +292,23 @@ impl<'a> Fields<'a> {
     }
 }
 
+/// Whether a name would be one that the gateway answers for if its `_` were `-`. Servers that hand
+/// fields to programs as variables (RFC 3875 §4.1.18) make one name of both, so that
+/// `X_Forwarded_For` would speak for the gateway and `Transfer_Encoding` for the framing.
+pub(super) fn is_disguised(name: &[u8]) -> bool {
+    // Longer than the longest such name, and than the start that X-Forwarded names share.
+    let mut plain = [0; 32];
+    if !name.contains(&b'_') {
+        return false;
+    }
+    for (to, &from) in plain.iter_mut().zip(name) {
+        *to = if from == b'_' { b'-' } else { from };
+    }
+    let plain = plain.get(..name.len()).unwrap_or(&plain);
+    let known = Name::find(plain);
+    is_protected(plain) || known.is_framing() || known.is_connection_level()
+}
+
 fn check_body(len: u64, spec: &WireSpec) -> Result<u64, Fault> {
     if spec.body_bytes_max.is_some_and(|max| len > max) {
         Err(Fault::BodyTooLarge)
@@ -325,6 +349,18 @@ mod tests {
         }
         assert_eq!(decimal(&[b'9'; 20]), None);
         assert_eq!(decimal(&[b'9'; 19]), None);
+    }
+
+    #[test]
+    fn disguises() {
+        for name in ["Transfer_Encoding", "content_Length", "X_Forwarded_For", "x-real_ip"] {
+            assert!(is_disguised(name.as_bytes()), "{name}");
+        }
+        let long = format!("X_Forwarded_{}", "a".repeat(100));
+        assert!(is_disguised(long.as_bytes()));
+        for name in ["Transfer-Encoding", "X_Private", "_", "", "hosts_", "Content_Type"] {
+            assert!(!is_disguised(name.as_bytes()), "{name}");
+        }
     }
 
     #[test]
