@@ -38,6 +38,12 @@ impl Setup {
         self
     }
 
+    /// A flag that is true or false.
+    pub(crate) fn switch(mut self, name: &str, on: bool) -> Self {
+        self.args.push(format!("{name}={on}"));
+        self
+    }
+
     pub(crate) fn start(self) -> Gateway {
         Gateway::start(self)
     }
