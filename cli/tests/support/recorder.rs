@@ -70,6 +70,11 @@ impl Recorder {
         let _ = self.links[self.current].stream.write_all(bytes);
     }
 
+    /// A second handle of the current link, for a thread that writes.
+    pub(crate) fn writer(&self) -> impl Write + Send + use<> {
+        self.links[self.current].stream.try_clone().expect("a second handle of the link")
+    }
+
     /// Sends the last bytes of the current link: a FIN follows them.
     pub(crate) fn finish(&mut self) {
         let _ = self.links[self.current].stream.shutdown(Shutdown::Write);

@@ -8,6 +8,8 @@
 //! The gateway is started without fields of its own (request id, forwarded fields), so that what is
 //! forwarded can be written down.
 
+use std::io::Write;
+
 use super::{Client, Gateway, Recorder, Setup};
 
 /// A gateway, its client and its origin.
@@ -122,6 +124,20 @@ impl Talk {
     #[track_caller]
     pub(crate) fn refused(&mut self, status: u16, reason: &str) -> &mut Self {
         self.local_reply(status, reason).closed()
+    }
+
+    /// The gateway answers by itself, whatever the word, and closes. `case` names the request.
+    #[track_caller]
+    pub(crate) fn refused_somehow(&mut self, case: impl std::fmt::Debug) -> &mut Self {
+        let reply = self.client.reply().unwrap_or_else(|error| panic!("{case:?}: {error}"));
+        assert!((400..=505).contains(&reply.status), "{case:?}: {}", reply.status);
+        assert!(self.is_closed(), "{case:?}: the client got more, or no end");
+        self
+    }
+
+    /// A second handle of the client's socket, for a thread that writes while the test reads.
+    pub(crate) fn writer(&self) -> impl Write + Send + use<> {
+        self.client.writer()
     }
 
     /// Whether the client's connection is over and nothing came before its end.
