@@ -55,8 +55,12 @@ pub(crate) const CI: &[Tool] = &[
     Tool::new("nginx", &["nginx", "-v"], Origin::Apt("nginx")),
     Tool::new("node", &["node", "--version"], Origin::Apt("nodejs")),
     Tool::new("python3", &["python3", "--version"], Origin::Apt("python3 python3-venv")),
+    Tool::new("go's sources", &["ls", GO_CASES], Origin::Apt("golang-1.19-src")),
     Tool::new("h11", &[python::VENV_PYTHON, "-c", "import h11"], Origin::Pip("h11==0.16.0")),
 ];
+
+/// One of the files whose case tables the interop tests read.
+const GO_CASES: &str = "/usr/share/go-1.19/src/net/http/readrequest_test.go";
 
 /// What `cargo xtask soak` runs beside the programs of `ci`.
 pub(crate) const SOAK: &[Tool] =
