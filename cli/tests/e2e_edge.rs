@@ -127,7 +127,7 @@ fn connection_cannot_remove_what_names_the_client() {
 #[test]
 fn forwarded_of_rfc_7239_is_written_where_asked_for() {
     let origin = Origin::recording();
-    let gateway = Setup::upstream(origin.address).switch("--forwarded-standard=true").start();
+    let gateway = Setup::upstream(origin.address).switch("--forwarded-standard", true).start();
     let mut client = gateway.client();
     client.send("GET / HTTP/1.1\r\nHost: shop.example:8080\r\nForwarded: for=1.1.1.1\r\n\r\n");
     assert_eq!(client.reply().unwrap().status, 200);

@@ -1,8 +1,9 @@
 //! Interop: programs that we did not write on both sides of the real binary.
 //!
 //! Upstreams are nginx and Node's http server; clients are curl, wrk, ab, Python's http.client and
-//! h11. An absent program fails its test. `RINGWAY_INTEROP_SECONDS` is the length of a load run (10
-//! when unset), `RINGWAY_PYTHON` an interpreter that has h11.
+//! h11; the case tables are those of Go's net/http. An absent program fails its test.
+//! `RINGWAY_INTEROP_SECONDS` is the length of a load run (10 when unset), `RINGWAY_PYTHON` an
+//! interpreter that has h11.
 #![forbid(unsafe_code)]
 
 mod support;
@@ -166,6 +167,25 @@ fn pythons_http_client() {
 #[test]
 fn pythons_h11() {
     python("h11_client.py");
+}
+
+/// The tables' requests and replies, judged by the script; it plays the origin itself.
+#[test]
+fn gos_case_tables() {
+    let origin = Origin::absent();
+    let mut setup = Setup::upstream(origin);
+    for own in ["--request-id", "--forwarded"] {
+        setup = setup.switch(own, false);
+    }
+    let gateway = setup.start();
+    let interpreter = env::var("RINGWAY_PYTHON").unwrap_or_else(|_| "python3".to_owned());
+    let (host, port) = (gateway.address.ip().to_string(), gateway.address.port().to_string());
+    let script = script("go_cases.py").display().to_string();
+    let output = run(&interpreter, &["-B", &script, &host, &port, &origin.port().to_string()]);
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    println!("{text}");
+    let last = text.lines().last().unwrap_or_default();
+    assert!(last.contains(" passed, ") && !last.starts_with("0 "), "{last}");
 }
 
 fn seconds() -> String {

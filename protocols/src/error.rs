@@ -112,7 +112,7 @@ faults! {
     /// A field line begins with white space: obsolete folding (RFC 9112 §5.2).
     ObsFold = "obs_fold", 400;
     /// A field name is empty, holds a byte that is no `tchar`, or a space before the colon
-    /// (RFC 9112 §5.1).
+    /// (RFC 9112 §5.1); or it would be a protected name if its `_` were `-`.
     BadFieldName = "bad_field_name", 400;
     /// A field value holds NUL or another control byte (RFC 9110 §5.5).
     BadFieldValue = "bad_field_value", 400;

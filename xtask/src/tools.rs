@@ -58,8 +58,12 @@ pub(crate) const CI: &[Tool] = &[
     Tool::new("ip", &["ip", "-V"], Origin::Apt("iproute2")),
     Tool::new("unshare", &["unshare", "--version"], Origin::Apt("util-linux")),
     Tool::new("nsenter", &["nsenter", "--version"], Origin::Apt("util-linux")),
+    Tool::new("go's sources", &["ls", GO_CASES], Origin::Apt("golang-1.19-src")),
     Tool::new("h11", &[python::VENV_PYTHON, "-c", "import h11"], Origin::Pip("h11==0.16.0")),
 ];
+
+/// One of the files whose case tables the interop tests read.
+const GO_CASES: &str = "/usr/share/go-1.19/src/net/http/readrequest_test.go";
 
 /// What `cargo xtask soak` runs beside the programs of `ci`.
 pub(crate) const SOAK: &[Tool] =

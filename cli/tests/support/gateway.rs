@@ -46,9 +46,9 @@ impl Setup {
         self
     }
 
-    /// A flag that holds its value itself.
-    pub(crate) fn switch(mut self, flag: &str) -> Self {
-        self.args.push(flag.to_owned());
+    /// A flag that is true or false.
+    pub(crate) fn switch(mut self, name: &str, on: bool) -> Self {
+        self.args.push(format!("{name}={on}"));
         self
     }
 

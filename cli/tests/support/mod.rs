@@ -16,9 +16,13 @@ mod folder;
 mod gateway;
 mod origin;
 mod poll;
+mod recorder;
+mod talk;
 
 pub(crate) use client::{Client, Reply};
 pub(crate) use folder::Folder;
 pub(crate) use gateway::{Exit, Gateway, Setup};
 pub(crate) use origin::Origin;
 pub(crate) use poll::until;
+pub(crate) use recorder::Recorder;
+pub(crate) use talk::Talk;

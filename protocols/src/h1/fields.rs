@@ -42,8 +42,11 @@ pub(super) struct Facts {
     pub(super) is_head: bool,
     /// The client waits for a 100.
     pub(super) expects: bool,
-    /// An HTTP/1.0 expectation, which must not be forwarded (RFC 9110 §10.1.1).
+    /// An expectation in HTTP/1.0 or without content, which must not be forwarded
+    /// (RFC 9110 §10.1.1).
     pub(super) ignored_expectation: bool,
+    /// Connection lists names of fields, which may also stand in the trailer section.
+    pub(super) lists_fields: bool,
     /// Keep-Alive's `timeout`, in seconds.
     pub(super) timeout_secs: Option<u16>,
 }
@@ -77,6 +80,7 @@ pub(super) struct Fields<'a> {
     close: bool,
     keep_alive: bool,
     upgrade_option: bool,
+    lists_fields: bool,
     upgrade: bool,
     expects: bool,
     timeout_secs: Option<u16>,
@@ -95,10 +99,18 @@ impl<'a> Fields<'a> {
             close: false,
             keep_alive: false,
             upgrade_option: false,
+            lists_fields: false,
             upgrade: false,
             expects: false,
             timeout_secs: None,
         }
+    }
+
+    /// Looks at a name that is not well known.
+    #[inline]
+    pub(super) fn see_other(&self, name: &[u8]) -> Result<(), Fault> {
+        let disguised = self.role == Role::Server && is_disguised(name);
+        if disguised { Err(Fault::BadFieldName) } else { Ok(()) }
     }
 
     /// Takes note of one field.
@@ -166,6 +178,8 @@ impl<'a> Fields<'a> {
                 self.upgrade_option = true;
             } else if self.role == Role::Server && is_protected(option) {
                 return Err(Fault::BadConnection);
+            } else {
+                self.lists_fields |= !option.eq_ignore_ascii_case(b"te");
             }
         }
         Ok(())
@@ -219,7 +233,8 @@ impl<'a> Fields<'a> {
             http10: self.http10,
             is_head,
             expects: self.expects && !self.http10 && body != Body::None,
-            ignored_expectation: self.expects && self.http10,
+            ignored_expectation: self.expects && (self.http10 || body == Body::None),
+            lists_fields: self.lists_fields,
             timeout_secs: None,
         })
     }
@@ -254,6 +269,7 @@ impl<'a> Fields<'a> {
             is_head: false,
             expects: false,
             ignored_expectation: false,
+            lists_fields: self.lists_fields,
             timeout_secs: self.timeout_secs,
         })
     }
@@ -274,6 +290,23 @@ impl<'a> Fields<'a> {
     pub(super) fn check_host(&self) -> Result<(), Fault> {
         if self.hosts == 1 && self.host.is_empty() { Ok(()) } else { self.authority().map(drop) }
     }
+}
+
+/// Whether a name would be one that the gateway answers for if its `_` were `-`. Servers that hand
+/// fields to programs as variables (RFC 3875 §4.1.18) make one name of both, so that
+/// `X_Forwarded_For` would speak for the gateway and `Transfer_Encoding` for the framing.
+pub(super) fn is_disguised(name: &[u8]) -> bool {
+    // Longer than the longest such name, and than the start that X-Forwarded names share.
+    let mut plain = [0; 32];
+    if !name.contains(&b'_') {
+        return false;
+    }
+    for (to, &from) in plain.iter_mut().zip(name) {
+        *to = if from == b'_' { b'-' } else { from };
+    }
+    let plain = plain.get(..name.len()).unwrap_or(&plain);
+    let known = Name::find(plain);
+    is_protected(plain) || known.is_framing() || known.is_connection_level()
 }
 
 fn check_body(len: u64, spec: &WireSpec) -> Result<u64, Fault> {
@@ -316,6 +349,18 @@ mod tests {
         }
         assert_eq!(decimal(&[b'9'; 20]), None);
         assert_eq!(decimal(&[b'9'; 19]), None);
+    }
+
+    #[test]
+    fn disguises() {
+        for name in ["Transfer_Encoding", "content_Length", "X_Forwarded_For", "x-real_ip"] {
+            assert!(is_disguised(name.as_bytes()), "{name}");
+        }
+        let long = format!("X_Forwarded_{}", "a".repeat(100));
+        assert!(is_disguised(long.as_bytes()));
+        for name in ["Transfer-Encoding", "X_Private", "_", "", "hosts_", "Content_Type"] {
+            assert!(!is_disguised(name.as_bytes()), "{name}");
+        }
     }
 
     #[test]

@@ -135,6 +135,8 @@ pub struct H1 {
     keep: bool,
     /// The request is HTTP/1.0.
     http10: bool,
+    /// The message's Connection lists fields: its trailers may be of this hop, and are dropped.
+    lists_fields: bool,
     /// The client waits for a 100 and has sent no body.
     expects: bool,
     draining: Drain,
@@ -166,6 +168,7 @@ impl H1 {
             stream: false,
             keep: true,
             http10: false,
+            lists_fields: false,
             expects: false,
             draining: Drain::No,
             closing: false,

@@ -12,7 +12,7 @@ use core::mem::MaybeUninit;
 
 use httparse::{Header, ParserConfig};
 
-use super::fields::{Facts, Fields};
+use super::fields::{Facts, Fields, is_disguised};
 use super::target::{self, Target};
 use crate::error::Fault;
 use crate::head::{Head, Length, Span, Version, is_tchar, is_value_byte};
@@ -153,6 +153,9 @@ fn load<'a>(
     for header in headers {
         let (name_at, name_len, value) = place(block, header)?;
         let name = head.load_field(name_at, name_len, value);
+        if name == Name::Other {
+            fields.see_other(header.name.as_bytes())?;
+        }
         fields.see(name, header.value)?;
     }
     Ok(())
@@ -187,6 +190,9 @@ fn forbidden_in_trailers(name: &[u8]) -> bool {
     use Name::*;
     let known = Name::find(name);
     if known.is_framing() || known.is_connection_level() || crate::head::is_protected(name) {
+        return true;
+    }
+    if is_disguised(name) {
         return true;
     }
     let listed = matches!(

@@ -185,6 +185,7 @@ impl H1 {
         self.keep = facts.keep && !last;
         self.http10 = facts.http10;
         self.expects = facts.expects;
+        self.lists_fields = facts.lists_fields;
         self.asked = Asked { head: facts.is_head, tunnel: facts.body == Body::Tunnel };
         self.outgoing = Outgoing::Before;
         self.begin_body(facts.body);
@@ -234,6 +235,7 @@ impl H1 {
             self.outgoing = Outgoing::Ended;
         }
         self.timeout_secs = facts.timeout_secs;
+        self.lists_fields = facts.lists_fields;
         self.begin_body(facts.body);
         if facts.body == Body::None {
             self.finish_read(cx.now);
@@ -342,7 +344,9 @@ impl H1 {
         }
         let mut head = cx.take_head();
         let parsed = parse::trailers(section.block(input), &self.spec, &mut head);
-        if parsed.is_err() || head.count() == 0 {
+        // RFC 9110 §7.6.1: what Connection lists is taken from the trailers too. Which those are is
+        // not kept; a recipient may discard trailers (RFC 9112 §7.1.2), so all of them go.
+        if parsed.is_err() || head.count() == 0 || self.lists_fields {
             cx.heads.push(head);
             parsed?;
             self.finish_read(cx.now);

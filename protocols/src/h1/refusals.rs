@@ -101,6 +101,8 @@ fn field_lines() {
         ("GET / HTTP/1.1\r\nHost: h\r\nA(: b\r\n\r\n", Fault::BadFieldName),
         ("GET / HTTP/1.1\r\nHost: h\r\nA\0: b\r\n\r\n", Fault::BadFieldName),
         ("GET / HTTP/1.1\r\nHost: h\r\n\u{e9}: b\r\n\r\n", Fault::BadFieldName),
+        ("GET / HTTP/1.1\r\nHost: h\r\nTransfer_Encoding: chunked\r\n\r\n", Fault::BadFieldName),
+        ("GET / HTTP/1.1\r\nHost: h\r\nX_Forwarded_For: 6.6.6.6\r\n\r\n", Fault::BadFieldName),
         ("GET / HTTP/1.1\r\n Host: h\r\n\r\n", Fault::ObsFold),
         ("GET / HTTP/1.1\r\nHost: h\r\nA: b\r\n c\r\n\r\n", Fault::ObsFold),
         ("GET / HTTP/1.1\r\nHost: h\r\nA: b\r\n\tc\r\n\r\n", Fault::ObsFold),

@@ -106,6 +106,12 @@ fn rfc9112_7_1_2_trailers_are_apart_and_filtered() {
         server(&format!("{post}X-Sum: 1\r\nContent-Length: 9\r\nAuthorization: x\r\nA:b\r\n\r\n"));
     assert_eq!(said, "POST / @h Unknown\ndata ok\ntrailers | X-Sum: 1 | A: b\nend");
     assert_eq!(server(&format!("{post}Host: x\r\n\r\n")), "POST / @h Unknown\ndata ok\nend");
+    let listed = post.replace("Host: h", "Host: h\r\nConnection: te, x-sum");
+    let said = server(&format!("{listed}X-Sum: 1\r\n\r\n"));
+    assert!(said.ends_with("\ndata ok\nend"), "{said}");
+    let listed = post.replace("Host: h", "Host: h\r\nConnection: te, keep-alive");
+    let said = server(&format!("{listed}X-Sum: 1\r\n\r\n"));
+    assert!(said.ends_with("\ntrailers | X-Sum: 1\nend"), "{said}");
 }
 
 #[test]
@@ -359,6 +365,8 @@ fn rfc9110_10_1_1_expectations() {
 
     let said = server("POST / HTTP/1.0\r\nExpect: 100-continue\r\nContent-Length: 1\r\n\r\nx");
     assert_eq!(said, "POST / @ 1.0 Exact(1)\ndata x\nend", "HTTP/1.0: ignored, not forwarded");
+    let said = server("GET / HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\n\r\n");
+    assert_eq!(said, "GET / @h\nend", "nothing to wait for: not forwarded");
 }
 
 #[test]

@@ -15,6 +15,7 @@ mod arrows;
 mod bans;
 mod budgets;
 mod modules;
+mod requirements;
 mod source;
 mod text;
 mod unsafe_code;
@@ -106,6 +107,7 @@ const CHECKS: &[Check] = &[
     Check { name: "machine paths", run: text::machine_paths },
     Check { name: "file names", run: text::file_names },
     Check { name: "module tree", run: modules::orphans },
+    Check { name: "requirement tables", run: requirements::tables },
     Check { name: "unsafe code", run: unsafe_code::allow_list },
     Check { name: "forbidden unsafe", run: unsafe_code::forbid_lines },
     Check { name: "clippy bans", run: bans::data_path },

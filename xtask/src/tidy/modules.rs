@@ -14,7 +14,7 @@ pub(super) fn orphans(tree: &Tree) -> Vec<Violation> {
     let mut reached: HashSet<String> = HashSet::new();
     for source in &tree.sources {
         for name in declared(source) {
-            let candidates = module_files(&source.path, &name);
+            let candidates = module_files(source, &name);
             reached.extend(candidates.into_iter().filter(|path| paths.contains(path.as_str())));
         }
     }
@@ -36,9 +36,16 @@ fn is_word(c: char) -> bool {
     c.is_alphanumeric() || c == '_'
 }
 
-/// Where `mod name;` in `path` may point.
-fn module_files(path: &str, name: &str) -> Vec<String> {
+/// Where `mod name;` in a file may point. A root `x.rs` may keep modules in a folder `x`, inside
+/// `mod x { }`: so the tests of a target get a folder and names that begin with the target's.
+fn module_files(source: &Source, name: &str) -> Vec<String> {
+    let path = source.path.as_str();
     let (folder, file) = path.rsplit_once('/').unwrap_or(("", path));
+    let stem = file.trim_end_matches(".rs");
+    if is_root(path) && source.code.contains(&format!("mod {stem} {{")) {
+        let inside = format!("{folder}/{stem}");
+        return vec![format!("{inside}/{name}.rs"), format!("{folder}/{name}/mod.rs")];
+    }
     let folder = if is_root(path) || file == "mod.rs" {
         folder.to_owned()
     } else {
@@ -76,9 +83,12 @@ mod tests {
             ("a/tests/support/mod.rs", "pub mod poll;"),
             ("a/tests/support/poll.rs", ""),
             ("a/tests/support/stray.rs", ""),
+            ("a/tests/parts.rs", "mod support;\nmod parts {\n    mod one;\n}"),
+            ("a/tests/parts/one.rs", ""),
+            ("a/tests/parts/two.rs", ""),
             ("fuzz/fuzz_targets/h1.rs", ""),
         ]);
         let found: Vec<String> = orphans(&tree).into_iter().map(|v| v.file).collect();
-        assert_eq!(found, ["a/src/lost.rs", "a/tests/support/stray.rs"]);
+        assert_eq!(found, ["a/src/lost.rs", "a/tests/support/stray.rs", "a/tests/parts/two.rs"]);
     }
 }
