@@ -356,18 +356,27 @@ impl Track {
         self.times.replied.get().is_some()
     }
 
-    /// The reply makes no progress now: `on_client` says who is waited for.
+    /// A piece of the reply was moved: who is waited for next has the whole time again.
+    pub(crate) fn reply_progress(&self) {
+        if self.reply_has_started() {
+            self.phase.set(None);
+        }
+    }
+
+    /// The reply makes no progress now: `on_client` says who is waited for. A wait that has begun
+    /// goes on, however often its task is polled.
     pub(crate) fn reply_waits(&self, on_client: bool) {
         if !self.reply_has_started() {
             return;
         }
-        let now = self.state.shard.now();
-        let wait = if on_client {
-            (now + self.state.options().write_stall_timeout, Cause::WriteStalled)
+        let (time, cause) = if on_client {
+            (self.state.options().write_stall_timeout, Cause::WriteStalled)
         } else {
-            (now + self.first_byte_timeout(), Cause::UpstreamIdle)
+            (self.first_byte_timeout(), Cause::UpstreamIdle)
         };
-        self.phase.set(Some(wait));
+        if self.phase.get().is_none_or(|(_, waits)| waits != cause) {
+            self.phase.set(Some((self.state.shard.now() + time, cause)));
+        }
     }
 
     fn stage(&self) -> Stage {

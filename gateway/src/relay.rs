@@ -116,7 +116,7 @@ impl<'a> Relay<'a> {
             }
             let count = Count { bytes: &self.track.bytes_out, max: None };
             match step(&mut self.reply, self.up, self.down, count, cx) {
-                Moved::Some | Moved::TooLarge => {}
+                Moved::Some | Moved::TooLarge => self.track.reply_progress(),
                 Moved::Head(head, end) => {
                     if self.reply_head(head, end)? {
                         return Poll::Ready(Ok(()));
