@@ -146,7 +146,7 @@ async fn race(
         if let Poll::Ready(result) = inner.as_mut().poll(cx) {
             return Poll::Ready(result);
         }
-        track.poll_deadline(timer, cx)
+        track.poll_deadline(timer, down.conn(), cx)
     })
     .await
 }
@@ -438,13 +438,6 @@ impl Track {
         }
     }
 
-    /// A piece of the reply was passed on.
-    pub(crate) fn reply_progress(&self) {
-        if self.tunnel.get() {
-            self.tunnel_moves();
-        }
-    }
-
     fn tunnel_moves(&self) {
         let until = self.state.shard.now() + self.state.options().tunnel_idle_timeout;
         self.phase.set(Some((until, Cause::TunnelIdle)));
@@ -454,18 +447,29 @@ impl Track {
         self.times.replied.get().is_some()
     }
 
-    /// The reply makes no progress now: `on_client` says who is waited for.
+    /// A piece of the reply was moved: who is waited for next has the whole time again.
+    pub(crate) fn reply_progress(&self) {
+        if self.tunnel.get() {
+            self.tunnel_moves();
+        } else if self.reply_has_started() {
+            self.phase.set(None);
+        }
+    }
+
+    /// The reply makes no progress now: `on_client` says who is waited for. A wait that has begun
+    /// goes on, however often its task is polled.
     pub(crate) fn reply_waits(&self, on_client: bool) {
         if !self.reply_has_started() || self.tunnel.get() {
             return;
         }
-        let now = self.state.shard.now();
-        let wait = if on_client {
-            (now + self.state.options().write_stall_timeout, Cause::WriteStalled)
+        let (time, cause) = if on_client {
+            (self.state.options().write_stall_timeout, Cause::WriteStalled)
         } else {
-            (now + self.first_byte_timeout(), Cause::UpstreamIdle)
+            (self.first_byte_timeout(), Cause::UpstreamIdle)
         };
-        self.phase.set(Some(wait));
+        if self.phase.get().is_none_or(|(_, waits)| waits != cause) {
+            self.phase.set(Some((self.state.shard.now() + time, cause)));
+        }
     }
 
     fn stage(&self) -> Stage {
@@ -477,8 +481,14 @@ impl Track {
     }
 
     /// Fails once a deadline has passed; otherwise sees that the task is woken by the next one.
-    fn poll_deadline(&self, timer: &Timer, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
+    fn poll_deadline(
+        &self,
+        timer: &Timer,
+        client: &Conn,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), Failure>> {
         let now = self.state.shard.now();
+        self.extend_while_sending(client);
         let phase = self.phase.get();
         if self.deadline.get().is_some_and(|at| now >= at) {
             return Poll::Ready(Err(Failure::new(self.stage(), Cause::RequestTimeout)));
@@ -494,6 +504,19 @@ impl Track {
             cx.waker().wake_by_ref();
         }
         Poll::Pending
+    }
+
+    /// A client that takes its reply slowly is not stalled: what counts is when the last byte left,
+    /// not when the queue last had room.
+    fn extend_while_sending(&self, client: &Conn) {
+        let now = self.state.shard.now();
+        if let Some((at, Cause::WriteStalled)) = self.phase.get()
+            && now >= at
+            && let Some(since) = client.stream.send_stalled_since()
+        {
+            let until = since + self.state.options().write_stall_timeout;
+            self.phase.set(Some((until, Cause::WriteStalled)));
+        }
     }
 
     fn note_request_id(&self, request: &Head) {

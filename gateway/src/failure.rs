@@ -158,7 +158,9 @@ impl Failure {
         match self.cause {
             Cause::ConnectRefused => true,
             Cause::UpstreamFault(fault) => {
-                let silent = self.stage < Stage::ReplyBody && (self.unprocessed || is_close(fault));
+                // Half a head, or a 1xx, is an answer begun: it may have been passed on.
+                let closed = is_close(fault) && fault != Fault::HeadTruncated;
+                let silent = self.stage < Stage::ReplyBody && (self.unprocessed || closed);
                 let unseen = !self.sent || self.unprocessed;
                 silent && (unseen || (self.reused && idempotent))
             }
@@ -248,6 +250,9 @@ mod tests {
         assert!(!stale(Stage::ReplyHead, true).may_retry(false), "a POST may have been done");
         assert!(stale(Stage::SendHead, false).may_retry(false), "nothing was sent");
         assert!(!stale(Stage::ReplyBody, true).may_retry(true), "a reply head went out");
+        let cause = Cause::UpstreamFault(Fault::HeadTruncated);
+        let begun = Failure { cause, ..stale(Stage::ReplyHead, true) };
+        assert!(!begun.may_retry(true), "an answer had begun");
         let fresh = Failure { reused: false, ..stale(Stage::ReplyHead, true) };
         assert!(!fresh.may_retry(true), "a fresh link that closes is the server's answer");
     }

@@ -4,7 +4,9 @@
 use std::io::Write as _;
 use std::thread;
 
-use crate::support::{Talk, until};
+use mock::http1::Options;
+
+use crate::support::{Setup, Talk, until};
 
 /// Sends `piece` again and again, some fifty times a second, until the gateway closes.
 fn dribble(talk: &mut Talk, piece: &'static str) {
@@ -67,4 +69,18 @@ fn silence_inside_a_body_is_408() {
     let half = "a".repeat(500_000);
     talk.client(HEAD).forwarded(FORWARDED).client(&half).forwarded(&half);
     talk.local_reply(408, "body_too_slow").link_closed().closed();
+}
+
+/// A client that takes nothing of its reply is cut, and its upstream work with it.
+#[test]
+fn a_client_that_does_not_read_is_cut() {
+    let mock = mock::http1::start(Options::default()).expect("a mock upstream");
+    let setup = Setup::upstream(mock.address).flag("--write-stall-timeout", "300ms");
+    let gateway = setup.start();
+    let mut slow = gateway.client();
+    slow.send("GET /?bytes=1000000000 HTTP/1.1\r\nHost: test\r\n\r\n");
+    assert_eq!(slow.head().expect("the reply begins").status, 200);
+    assert_eq!(gateway.log(1)[0]["reason"], "write_stalled");
+    assert!(slow.exactly(1_000_000_000).is_err(), "a cut reply is no reply");
+    assert_eq!(gateway.client().get("/").status, 200);
 }

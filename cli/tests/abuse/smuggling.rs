@@ -149,7 +149,7 @@ fn request_lines_that_hide_a_request() {
 /// A line break in an escaped form stays escaped.
 #[test]
 fn escaped_line_breaks_are_not_decoded() {
-    let mut talk = Talk::start();
+    let mut talk = Talk::with(&[("--path-rule", "off")]);
     let target = "/a%0d%0aX:%20y%0D%0A?b=%0d%0a%00";
     talk.client(format!("GET {target} HTTP/1.1\r\nHost: test\r\n\r\n"));
     talk.forwarded(format!("GET {target} HTTP/1.1\r\nhost: test\r\n\r\n")).answered().goes_on();

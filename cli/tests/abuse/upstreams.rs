@@ -38,6 +38,16 @@ fn a_head_that_is_dribbled_for_ever_is_504() {
     talk.local_reply(504, "upstream_first_byte_timeout").link_closed().goes_on();
 }
 
+/// Silence in the middle of a body is a cut.
+#[test]
+fn silence_inside_a_reply_is_a_cut() {
+    let mut talk = Talk::with(&[("--first-byte-timeout", "300ms")]);
+    talk.get("").forwarded_get("").origin("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhel");
+    talk.reply("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhel").link_closed().closed();
+    let line = &talk.gateway.log(1)[0];
+    assert_eq!(line["reason"], "upstream_idle_timeout");
+}
+
 /// A reset before the reply is 502.
 #[test]
 fn a_reset_before_the_reply_is_502() {

@@ -33,6 +33,18 @@ fn a_get_is_repeated_once() {
     assert_eq!(talk.origin.links(), 3);
 }
 
+/// A request is not repeated once a part of its reply was seen (§9.2.2).
+#[test]
+fn nothing_is_repeated_after_a_1xx() {
+    let mut talk = Talk::start();
+    talk.goes_on().get("").forwarded_get("").origin("HTTP/1.1 103 E\r\n\r\n");
+    talk.reply("HTTP/1.1 103 E\r\n\r\n").origin_finishes();
+    talk.local_reply(502, "upstream_reset_before_head").link_closed().goes_on();
+    talk.get("").forwarded_get("").origin("HTTP/1.1 200 OK\r\nX: ").origin_finishes();
+    talk.local_reply(502, "upstream_reset_before_head").link_closed().goes_on();
+    assert_eq!(talk.origin.links(), 3);
+}
+
 /// No content follows a reply to HEAD, even if the origin sends some: its link ends (§9.3.2).
 #[test]
 fn a_reply_to_head_has_no_content() {
