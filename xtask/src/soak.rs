@@ -27,7 +27,7 @@ struct Outcome {
 }
 
 const STEPS: &[Step] = &[
-    Step { name: "simulator", what: "10 000 seeds, release build", run: simulator },
+    Step { name: "simulator", what: "20 000 seeds, release build", run: simulator },
     Step { name: "memory", what: "Private memory per idle connection", run: memory },
     Step { name: "slow", what: "What slow clients cost the others", run: slow },
     Step { name: "peers", what: "interop with load runs of 10 s", run: peers },
@@ -36,7 +36,7 @@ const STEPS: &[Step] = &[
     Step { name: "fuzz", what: "10 million inputs a parser", run: parsers },
 ];
 
-const SIMULATOR_SEEDS: &str = "10000";
+const SIMULATOR_SEEDS: &str = "20000";
 const FUZZ_INPUTS: u64 = 10_000_000;
 const PEERS_SECONDS: u32 = 10;
 const REPORT: &str = "docs/soak.md";
@@ -64,9 +64,12 @@ pub(crate) fn main(workspace: &Workspace, args: &[String]) -> anyhow::Result<Tal
 
 fn section(workspace: &Workspace, step: &Step, outcome: &Outcome, seconds: u64) -> String {
     let kernel = first_line(workspace, "uname", &["-sr"]);
-    let commit = first_line(workspace, "git", &["describe", "--always", "--dirty", "--abbrev=12"]);
+    let commit = first_line(workspace, "git", &["rev-parse", "--short=12", "HEAD"]);
+    // The report itself is being written by the steps before.
+    let changed = ["status", "--porcelain", "--", ".", ":!docs/soak.md"];
+    let dirty = if first_line(workspace, "git", &changed).is_empty() { "" } else { "-dirty" };
     format!(
-        "## {}\n\n{}. Commit {commit}, {kernel}, {} cores, {seconds} s: {}.\n\n```text\n{}```\n",
+        "## {}\n\n{}. Commit {commit}{dirty}, {kernel}, {} cores, {seconds} s: {}.\n\n```text\n{}```\n",
         step.name,
         step.what,
         std::thread::available_parallelism().map_or(0, usize::from),
