@@ -114,14 +114,25 @@ pub(super) fn reply(
     if status != httparse::Status::Complete(block.len()) || code < 100 {
         return Err(Fault::BadStatusLine);
     }
-    let reason = line.reason.unwrap_or_default();
+    let reason = match line.reason {
+        Some(reason) if !reason.is_empty() => reason.as_bytes(),
+        _ => reason_of(block),
+    };
     head.load(block);
-    head.load_reply(code, span(block, reason.as_bytes()), version(minor));
+    head.load_reply(code, span(block, reason), version(minor));
     let mut fields = Fields::new(Role::Client, minor);
     load(block, line.headers, head, &mut fields)?;
     let facts = fields.reply(spec, code, asked)?;
     head.set_length(facts.length);
     Ok(facts)
+}
+
+/// The reason phrase of a valid status line. httparse checks one that has obs-text, which RFC 9112
+/// §4 allows, but gives it as empty.
+fn reason_of(block: &[u8]) -> &[u8] {
+    let line = block.split(|&byte| byte == b'\r').next().unwrap_or_default();
+    // Behind `HTTP/1.1 200 `.
+    line.get(13..).unwrap_or_default()
 }
 
 /// Reads a trailer section; fields that may not stand there are dropped (RFC 9110 §6.5.1).

@@ -142,6 +142,17 @@ fn rfc9112_8_an_incomplete_message_is_never_whole() {
 }
 
 #[test]
+fn rfc9112_4_a_reason_phrase_may_be_in_no_certain_encoding() {
+    for reason in [&b"Ori\xebntatie"[..], b"\xff", b" \xe2\x82\xac ", b"plain", b""] {
+        let reply = [b"HTTP/1.1 500 ", reason, b"\r\nContent-Length: 0\r\n\r\n"].concat();
+        let mut head = Head::new();
+        let facts =
+            super::parse::reply(&reply, &WireSpec::default(), super::Asked::default(), &mut head);
+        assert!(facts.is_ok() && head.reason() == reason, "{}", reply.escape_ascii());
+    }
+}
+
+#[test]
 fn rfc9112_8_a_truncated_request_is_reset_and_its_reply_closes() {
     let mut peer = silent(&format!("{POST5}hel"));
     peer.eof(true);
