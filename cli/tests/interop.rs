@@ -1,9 +1,9 @@
 //! Interop: programs that we did not write on both sides of the real binary.
 //!
-//! Upstreams are nginx and Node's http server; clients are curl, wrk, ab, Python's http.client and
-//! h11; the case tables are those of Go's net/http. An absent program fails its test.
-//! `RINGWAY_INTEROP_SECONDS` is the length of a load run (10 when unset), `RINGWAY_PYTHON` an
-//! interpreter that has h11.
+//! Upstreams are nginx and Node's http server; clients are curl, wrk, ab and Python's http.client;
+//! h11, websockets and wsproto are on both sides; the case tables are those of Go's net/http. An
+//! absent program fails its test. `RINGWAY_INTEROP_SECONDS` is the length of a load run (10 when
+//! unset), `RINGWAY_PYTHON` an interpreter that has the three libraries.
 #![forbid(unsafe_code)]
 
 mod support;
@@ -169,23 +169,67 @@ fn pythons_h11() {
     python("h11_client.py");
 }
 
-/// The tables' requests and replies, judged by the script; it plays the origin itself.
-#[test]
-fn gos_case_tables() {
-    let origin = Origin::absent();
-    let mut setup = Setup::upstream(origin);
-    for own in ["--request-id", "--forwarded"] {
-        setup = setup.switch(own, false);
-    }
-    let gateway = setup.start();
+/// Runs a script that plays the origin itself and ends with `N passed, M failed`; what it exits
+/// with says whether a failure has no reason.
+fn judged_by(name: &str, args: &[String]) {
     let interpreter = env::var("RINGWAY_PYTHON").unwrap_or_else(|_| "python3".to_owned());
-    let (host, port) = (gateway.address.ip().to_string(), gateway.address.port().to_string());
-    let script = script("go_cases.py").display().to_string();
-    let output = run(&interpreter, &["-B", &script, &host, &port, &origin.port().to_string()]);
+    let script = script(name).display().to_string();
+    let mut words = vec!["-B", &script];
+    words.extend(args.iter().map(String::as_str));
+    let output = run(&interpreter, &words);
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     println!("{text}");
     let last = text.lines().last().unwrap_or_default();
     assert!(last.contains(" passed, ") && !last.starts_with("0 "), "{last}");
+}
+
+/// A gateway that adds no fields of its own and leaves paths as they are, in front of a script that
+/// is its origin.
+fn in_front_of_script(name: &str) {
+    let origin = Origin::absent();
+    let mut setup = Setup::upstream(origin).flag("--path-rule", "off");
+    for own in ["--request-id", "--forwarded"] {
+        setup = setup.switch(own, false);
+    }
+    let gateway = setup.start();
+    let (host, port) = (gateway.address.ip(), gateway.address.port());
+    judged_by(name, &[host.to_string(), port.to_string(), origin.port().to_string()]);
+}
+
+/// The tables' requests and replies, judged by the script; it plays the origin itself.
+#[test]
+fn gos_case_tables() {
+    in_front_of_script("go_cases.py");
+}
+
+/// h11 is client and origin at once.
+#[test]
+fn h11_in_both_roles() {
+    in_front_of_script("h11_cases.py");
+}
+
+/// Clients and servers of two libraries in every pairing; the script plays all of them.
+#[test]
+fn websocket_libraries_in_both_roles() {
+    let folder = Folder::new();
+    let origins = [Origin::absent(), Origin::absent()];
+    let config = format!(
+        "version: 1\nlisteners: [{{address: '127.0.0.1:0'}}]\n\
+         clusters: {{a: {{endpoints: ['{}']}}, b: {{endpoints: ['{}']}}}}\n\
+         routes:\n\
+         - {{id: a, match: {{path: /websockets/*}}, cluster: a, upgrade: [websocket]}}\n\
+         - {{id: b, match: {{path: /wsproto/*}}, cluster: b, upgrade: [websocket]}}\n\
+         - {{id: c, match: {{path: /plain/websockets/*}}, cluster: a}}\n\
+         - {{id: d, match: {{path: /plain/wsproto/*}}, cluster: b}}\n",
+        origins[0], origins[1]
+    );
+    let config = folder.write("ringway.yaml", config);
+    let gateway = Setup::config(&config).flag("--shards", "2").start();
+    let idle = Setup::config(&config).flag("--tunnel-idle-timeout", "1s").start();
+    let [a, b] = origins.map(|origin| origin.port().to_string());
+    judged_by("ws_cases.py", &[gateway.address.to_string(), idle.address.to_string(), a, b]);
+    gateway.until_idle();
+    idle.until_idle();
 }
 
 fn seconds() -> String {

@@ -8,7 +8,7 @@ pub(crate) const VENV_PYTHON: &str = "target/venv/bin/python3";
 /// The shell line that makes the environment and installs `wheels` into it.
 pub(crate) fn install_line(wheels: &[&str]) -> String {
     format!(
-        "python3 -m venv target/venv && target/venv/bin/pip install --quiet {}",
+        "python3 -m venv target/venv && {VENV_PYTHON} -m pip install --quiet {}",
         wheels.join(" ")
     )
 }

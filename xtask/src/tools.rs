@@ -59,8 +59,19 @@ pub(crate) const CI: &[Tool] = &[
     Tool::new("unshare", &["unshare", "--version"], Origin::Apt("util-linux")),
     Tool::new("nsenter", &["nsenter", "--version"], Origin::Apt("util-linux")),
     Tool::new("go's sources", &["ls", GO_CASES], Origin::Apt("golang-1.19-src")),
-    Tool::new("h11", &[python::VENV_PYTHON, "-c", "import h11"], Origin::Pip("h11==0.16.0")),
+    // Exactly the versions whose faults the interop tests know.
+    Tool::new("h11", &[python::VENV_PYTHON, "-c", H11], Origin::Pip("h11==0.16.0")),
+    Tool::new(
+        "websockets",
+        &[python::VENV_PYTHON, "-c", WEBSOCKETS],
+        Origin::Pip("websockets==17.4"),
+    ),
+    Tool::new("wsproto", &[python::VENV_PYTHON, "-c", WSPROTO], Origin::Pip("wsproto==1.3.2")),
 ];
+
+const H11: &str = "import h11; assert h11.__version__ == '0.16.0'";
+const WEBSOCKETS: &str = "import websockets; assert websockets.__version__ == '17.4'";
+const WSPROTO: &str = "import wsproto; assert wsproto.__version__ == '1.3.2'";
 
 /// One of the files whose case tables the interop tests read.
 const GO_CASES: &str = "/usr/share/go-1.19/src/net/http/readrequest_test.go";
@@ -153,7 +164,10 @@ mod tests {
         assert!(!line.contains('\n'));
         assert!(line.starts_with("apt-get install -y g++ curl wrk apache2-utils nginx nodejs"));
         assert!(line.contains("&& cargo install --locked cargo-deny@0.20.2 cargo-fuzz@0.13.2"));
-        assert!(line.ends_with("target/venv/bin/pip install --quiet h11==0.16.0"));
+        assert!(line.ends_with(
+            "target/venv/bin/python3 -m pip install --quiet \
+             h11==0.16.0 websockets==17.4 wsproto==1.3.2"
+        ));
     }
 
     #[test]
