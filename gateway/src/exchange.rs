@@ -255,6 +255,7 @@ fn answer(track: &Track, down: &End, request: &Head, failure: &Failure) {
     let listener = live.listener(down.conn().listener());
     let page = page.or_else(|| listener?.error_pages.page(failure.status()));
     let body = failure::reply(failure, page, id, &mut head);
+    state.stamp(&mut head);
     let sent = if request.method() == b"HEAD" {
         down.send_head(&head, true)
     } else {

@@ -13,6 +13,7 @@
 mod attempt;
 mod caps;
 mod conn;
+mod date;
 mod end;
 mod exchange;
 mod failure;
@@ -356,6 +357,7 @@ fn options(snapshot: &Snapshot) -> Options {
         conns_max_per_source: settings.max_conns_per_source(),
         forwarded: settings.forwarded(),
         forwarded_standard: settings.forwarded_standard(),
+        date: settings.date(),
         trusted_hops: settings.trusted_hops(),
         request_id: settings.request_id(),
         tunnel_idle_timeout: settings.tunnel_idle_timeout(),

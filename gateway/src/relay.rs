@@ -256,6 +256,9 @@ impl<'a> Relay<'a> {
     fn reply_head(&mut self, mut head: Box<Head>, end: bool) -> Result<bool, Failure> {
         let status = head.status();
         head.remove_hop_by_hop();
+        if status >= 200 {
+            self.track.state.stamp(&mut head);
+        }
         if self.down.send_head(&head, end).is_err() {
             return Err(self.failure(Cause::ClientGone));
         }

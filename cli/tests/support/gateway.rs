@@ -46,6 +46,12 @@ impl Setup {
         self
     }
 
+    /// As `flag`, in the form that every flag takes.
+    pub(crate) fn setting(mut self, name: &str, value: &str) -> Self {
+        self.args.push(format!("{name}={value}"));
+        self
+    }
+
     /// A flag that is true or false.
     pub(crate) fn switch(mut self, name: &str, on: bool) -> Self {
         self.args.push(format!("{name}={on}"));

@@ -274,6 +274,8 @@ registry! {
         "Make an X-Request-Id where the request has none.";
     "forwarded" forwarded: bool = "true", Kind::Bool, Reload,
         "Set X-Forwarded-For, -Proto and -Host.";
+    "date" date: bool = "true", Kind::Bool, Reload,
+        "Give a reply that has no Date one.";
     // Probes a third of it apart, three of them: 15 + 3 x 5 s = 30 s.
     "tcp-keepalive" tcp_keepalive: opt_duration = "15s",
         number(Unit::Time, 1000, 32_000_000, Some("off")), Restart,
