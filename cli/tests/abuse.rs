@@ -13,6 +13,7 @@ mod abuse {
     mod chunks;
     mod every_byte;
     mod identity;
+    mod loops;
     mod slow;
     mod smuggling;
     mod upstreams;

@@ -24,6 +24,7 @@ use crate::conn::{Conn, Running};
 use crate::end::End;
 use crate::failure::{self, Cause, Failure, Side, Stage};
 use crate::forwarded;
+use crate::hops;
 use crate::relay::Body;
 use crate::shard::{Plan, State};
 use crate::stash::{Filled, Stash};
@@ -75,7 +76,7 @@ async fn serve(track: &Track, down: &End, request: &mut Head, end: bool) -> Resu
     let plan = route(track, down.conn(), request)?;
     down.conn().stream.annotate(PROTOCOL_HTTP1, STATE_BUSY, plan.index());
     track.follow(&plan, request)?;
-    edit(&track.state, down.conn(), &plan, request);
+    edit(&track.state, down.conn(), &plan, request)?;
     let body = match (request.length(), plan.buffer_request_bytes_max()) {
         (Length::Empty, _) => Body::None,
         _ if end => Body::None,
@@ -176,7 +177,7 @@ fn route(track: &Track, conn: &Conn, request: &Head) -> Result<Rc<Plan>, Failure
 }
 
 /// Route-level edits of the request head: once, whatever the number of tries.
-fn edit(state: &State, conn: &Conn, plan: &Plan, request: &mut Head) {
+fn edit(state: &State, conn: &Conn, plan: &Plan, request: &mut Head) -> Result<(), Failure> {
     if request.length() == Length::Tunnel {
         upgrade(plan, request);
     }
@@ -184,6 +185,7 @@ fn edit(state: &State, conn: &Conn, plan: &Plan, request: &mut Head) {
     if state.options().forwarded {
         forwarded::write(state, conn, request);
     }
+    hops::sign_request(state, request)
 }
 
 /// Asks the upstream for the first protocol of the client's list that the route lets through; a

@@ -48,6 +48,8 @@ pub(crate) enum Cause {
     FirstByteTimeout,
     /// Every link of the endpoint is busy and none came free in time.
     LinksExhausted,
+    /// The request was here before, more often than a chain of gateways is long.
+    LoopDetected,
     /// No endpoint of the cluster may be used.
     NoEndpoint,
     NoRoute,
@@ -97,6 +99,7 @@ impl Failure {
     pub(crate) fn side(&self) -> Side {
         match self.cause {
             Cause::BadPath(_) | Cause::BodyTooLarge => Side::Downstream,
+            Cause::LoopDetected => Side::Downstream,
             Cause::ClientGone | Cause::ClientFault(_) | Cause::WriteStalled => Side::Downstream,
             Cause::BufferBudget | Cause::BufferPressure | Cause::LinksExhausted => Side::Ringway,
             Cause::NoEndpoint | Cause::NoRoute => Side::Ringway,
@@ -116,6 +119,7 @@ impl Failure {
             // The status that nginx made customary for "the client closed the request".
             Cause::ClientGone => 499,
             Cause::BadPath(fault) | Cause::ClientFault(fault) => fault.status(),
+            Cause::LoopDetected => 508,
             Cause::NoRoute => 404,
             Cause::BufferBudget | Cause::BufferPressure | Cause::LinksExhausted => 503,
             Cause::NoEndpoint | Cause::Stopping => 503,
@@ -139,6 +143,7 @@ impl Failure {
             Cause::ConnectTimeout => "upstream_connect_timeout",
             Cause::FirstByteTimeout => "upstream_first_byte_timeout",
             Cause::LinksExhausted => "upstream_links_exhausted",
+            Cause::LoopDetected => "loop_detected",
             Cause::NoEndpoint => "no_endpoint",
             Cause::NoRoute => "no_route",
             Cause::Panic => "panic",
@@ -221,6 +226,7 @@ fn phrase(status: u16) -> &'static str {
         502 => "Bad Gateway",
         503 => "Service Unavailable",
         504 => "Gateway Timeout",
+        508 => "Loop Detected",
         _ => "Bad Request",
     }
 }

@@ -20,6 +20,7 @@ mod failure;
 mod forwarded;
 mod gauges;
 mod greet;
+mod hops;
 mod listen;
 mod relay;
 mod shard;
@@ -43,6 +44,7 @@ use engine::{
 };
 use observe::{Recorder, ShardMetrics};
 
+use crate::hops::Via;
 use crate::shard::{Options, State};
 
 pub use crate::caps::Caps;
@@ -357,6 +359,8 @@ fn options(snapshot: &Snapshot) -> Options {
         conns_max_per_source: settings.max_conns_per_source(),
         forwarded: settings.forwarded(),
         forwarded_standard: settings.forwarded_standard(),
+        via: Via::new(settings.via()),
+        via_replies: settings.via_replies(),
         date: settings.date(),
         trusted_hops: settings.trusted_hops(),
         request_id: settings.request_id(),

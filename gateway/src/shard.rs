@@ -29,6 +29,7 @@ use crate::conn::{Conn, Site};
 use crate::date::{Date, DateText};
 use crate::exchange;
 use crate::greet::{Greeting, Refused};
+use crate::hops::Via;
 use crate::slot::Slot;
 use crate::upstream::{self, Endpoint};
 
@@ -308,6 +309,8 @@ pub(crate) struct Options {
     pub(crate) conns_max_per_source: Option<u32>,
     pub(crate) forwarded: bool,
     pub(crate) forwarded_standard: bool,
+    pub(crate) via: Option<Via>,
+    pub(crate) via_replies: bool,
     pub(crate) date: bool,
     pub(crate) trusted_hops: u8,
     pub(crate) request_id: bool,

@@ -132,3 +132,40 @@ fn a_101_that_nobody_asked_for_is_502() {
     talk.origin("HTTP/1.1 101 Switching\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n");
     talk.reply_refused();
 }
+
+/// A request is forwarded with the hop that it made, by the version that it came in and behind the
+/// hops before; a reply says nothing of it (§7.6.3).
+#[test]
+fn via_is_added_to_requests() {
+    let mut talk = Talk::keeping("--via", &[]);
+    talk.get("").forwarded_get("via: 1.1 ringway\r\n").answered();
+    let before = "Via: 1.1 a, 1.0 b (x)\r\nX: y\r\nvia: 2.0 c\r\n";
+    talk.get(before).forwarded_get(&format!("{before}via: 1.1 ringway\r\n")).answered();
+    talk.client("GET / HTTP/1.0\r\nHost: test\r\n\r\n").forwarded_get("via: 1.0 ringway\r\n");
+    talk.origin("HTTP/1.1 204 No Content\r\n\r\n");
+    talk.reply("HTTP/1.1 204 No Content\r\nconnection: close\r\n\r\n");
+}
+
+/// Replies have it too where that is asked for, but for 1xx (§7.6.3).
+#[test]
+fn via_is_added_to_replies_where_asked_for() {
+    let mut talk = Talk::keeping("--via", &[("--via", "edge-1"), ("--via-replies", "true")]);
+    let early = "HTTP/1.1 103 Early Hints\r\n\r\n";
+    talk.get("").forwarded_get("via: 1.1 edge-1\r\n").origin(early).reply(early);
+    talk.origin("HTTP/1.1 204 No Content\r\nVia: 1.1 a\r\n\r\n");
+    talk.reply("HTTP/1.1 204 No Content\r\nVia: 1.1 a\r\nvia: 1.1 edge-1\r\n\r\n");
+    talk.get("").forwarded_get("via: 1.1 edge-1\r\n").origin("HTTP/1.0 204 No Content\r\n\r\n");
+    talk.reply("HTTP/1.1 204 No Content\r\nvia: 1.0 edge-1\r\n\r\n");
+}
+
+/// A request that was here more often than a chain of gateways is long is in a loop (§7.6).
+#[test]
+fn a_request_in_a_loop_is_508() {
+    let mut talk = Talk::keeping("--via", &[]);
+    let eight = "Via: 1.1 ringway, 1.0 RINGWAY (a, b),1.1 ringway,, 1.1 other\r\n".repeat(2)
+        + "Via: HTTP/1.1 ringway\r\nVia: 1.1\tringway\r\n";
+    talk.get(&eight).forwarded_get(&format!("{eight}via: 1.1 ringway\r\n")).answered();
+    talk.get(&format!("{eight}Via: 1.1 ringway\r\n")).local_reply(508, "loop_detected");
+    talk.get("Via: 1.1 ringways\r\n");
+    talk.forwarded_get("Via: 1.1 ringways\r\nvia: 1.1 ringway\r\n").answered();
+}

@@ -14,7 +14,7 @@ use super::{Client, Gateway, Recorder, Reply, Setup};
 
 /// What the gateway adds by default, each with the value that turns it off.
 const OWN: &[(&str, &str)] =
-    &[("--request-id", "false"), ("--forwarded", "false"), ("--date", "false")];
+    &[("--request-id", "false"), ("--forwarded", "false"), ("--via", "off"), ("--date", "false")];
 
 /// A gateway, its client and its origin.
 pub(crate) struct Talk {

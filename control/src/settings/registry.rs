@@ -274,6 +274,10 @@ registry! {
         "Make an X-Request-Id where the request has none.";
     "forwarded" forwarded: bool = "true", Kind::Bool, Reload,
         "Set X-Forwarded-For, -Proto and -Host.";
+    "via" via: text = "ringway", Kind::Token, Reload,
+        "Name under which Via is added to requests; one that comes back too often is 508.";
+    "via-replies" via_replies: bool = "false", Kind::Bool, Reload,
+        "Add Via to replies as well.";
     "date" date: bool = "true", Kind::Bool, Reload,
         "Give a reply that has no Date one.";
     // Probes a third of it apart, three of them: 15 + 3 x 5 s = 30 s.
