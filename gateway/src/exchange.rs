@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use engine::{Address, Timer};
 use observe::{Gauge, Metric, Phase, Place, Protocol, Record, WordFamily};
-use protocols::{AnyWire, Fault, Head, Length, PathRule, Version, Wire as _};
+use protocols::{AnyWire, Fault, Head, Length, Name, PathRule, Version, Wire as _};
 use router::{ProxyVersion, Query};
 
 use crate::attempt;
@@ -73,6 +73,9 @@ async fn serve(track: &Track, down: &End, request: &mut Head, end: bool) -> Resu
     let rule = path_rule(track, down.conn());
     let bad = |fault| Failure::new(Stage::Route, Cause::BadPath(fault));
     request.normalise_path(rule).map_err(bad)?;
+    if hops::count_down(request)? {
+        return hops::answer(track, down, request);
+    }
     let plan = route(track, down.conn(), request)?;
     down.conn().stream.annotate(PROTOCOL_HTTP1, STATE_BUSY, plan.index());
     track.follow(&plan, request)?;
@@ -258,6 +261,10 @@ fn answer(track: &Track, down: &End, request: &Head, failure: &Failure) {
     let page = page.or_else(|| listener?.error_pages.page(failure.status()));
     let body = failure::reply(failure, page, id, &mut head);
     state.stamp(&mut head);
+    if failure.cause == Cause::TraceRefused {
+        let allowed = hops::allowed(state, down.conn(), request);
+        head.push(Name::Allow.text(), allowed.as_bytes());
+    }
     let sent = if request.method() == b"HEAD" {
         down.send_head(&head, true)
     } else {
@@ -439,6 +446,13 @@ impl Track {
             self.deadline.set(None);
             self.tunnel_moves();
         }
+    }
+
+    /// Ringway itself has answered the request, and nothing was wrong with it.
+    pub(crate) fn answered(&self, status: u16, word: &'static str) {
+        self.reason.set(word);
+        self.state.metrics.word(WordFamily::LocalReplies, word);
+        self.reply_started(status, false);
     }
 
     fn tunnel_moves(&self) {
