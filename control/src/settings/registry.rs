@@ -196,7 +196,7 @@ registry! {
     "backlog" backlog: u32 = "4096", count(1, 65_535), Restart,
         "Connections the kernel queues per listener and shard before it refuses.";
     "max-conns" max_conns: u32 = "100000", count(1, 10_000_000), Reload,
-        "Client connections of the whole process; above it none is accepted.";
+        "Client connections of the whole process; one above it is reset as soon as it is accepted.";
     "admin" admin: text = "auto", Kind::Admin, Restart,
         "Where the admin server listens; auto is a unix socket in the runtime directory.";
     "access-log" access_log: text = "off", Kind::Target, Restart,
