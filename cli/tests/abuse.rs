@@ -14,6 +14,7 @@ mod abuse {
     mod every_byte;
     mod identity;
     mod loops;
+    mod paths;
     mod slow;
     mod smuggling;
     mod upstreams;
