@@ -69,7 +69,8 @@ fn section(workspace: &Workspace, step: &Step, outcome: &Outcome, seconds: u64) 
     let changed = ["status", "--porcelain", "--", ".", ":!docs/soak.md"];
     let dirty = if first_line(workspace, "git", &changed).is_empty() { "" } else { "-dirty" };
     format!(
-        "## {}\n\n{}. Commit {commit}{dirty}, {kernel}, {} cores, {seconds} s: {}.\n\n```text\n{}```\n",
+        "## {}\n\n{}. Commit {commit}{dirty}, {kernel}, {} cores, {seconds} s: {}.\n\n\
+         ```text\n{}```\n",
         step.name,
         step.what,
         std::thread::available_parallelism().map_or(0, usize::from),

@@ -5,16 +5,12 @@
 //! conversation ends with [`Talk::goes_on`] or [`Talk::closed`], which send one more request and so
 //! prove that nothing else reached the origin and that the gateway serves the next one.
 //!
-//! The gateway is started without fields of its own ([`OWN`]), so that what is forwarded can be
-//! written down; [`Talk::keeping`] leaves one of them as it is by default.
+//! The gateway is started without fields of its own ([`Setup::bare`]), so that what is forwarded
+//! can be written down; [`Talk::keeping`] leaves one of them as it is by default.
 
 use std::io::Write;
 
 use super::{Client, Gateway, Recorder, Reply, Setup};
-
-/// What the gateway adds by default, each with the value that turns it off.
-const OWN: &[(&str, &str)] =
-    &[("--request-id", "false"), ("--forwarded", "false"), ("--via", "off"), ("--date", "false")];
 
 /// A gateway, its client and its origin.
 pub(crate) struct Talk {
@@ -37,9 +33,9 @@ impl Talk {
     /// As `with`, but for one of the gateway's own fields.
     pub(crate) fn keeping(own: &str, flags: &[(&str, &str)]) -> Self {
         let origin = Recorder::start();
-        let mut setup = Setup::upstream(origin.address);
-        for (name, value) in OWN.iter().filter(|(name, _)| *name != own).chain(flags) {
-            setup = setup.setting(name, value);
+        let mut setup = Setup::upstream(origin.address).bare(own);
+        for (name, value) in flags {
+            setup = setup.flag(name, value);
         }
         let gateway = setup.start();
         let client = gateway.client();
