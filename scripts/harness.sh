@@ -150,7 +150,8 @@ start_gateway() {
         ;;
     esac
     local flags=("${RINGWAY_FLAGS[@]}")
-    [[ ${HEADERS:-same} != none ]] || flags+=(--forwarded=false --request-id=false)
+    [[ ${HEADERS:-same} != none ]] ||
+        flags+=(--forwarded=false --request-id=false --via=off --date=false)
     case $1 in
     nginx) start nginx taskset -c "$2" nginx -p "$WORK" -c "$config" -e "$WORK/nginx-error.log" ;;
     haproxy) start haproxy taskset -c "$2" haproxy -db -f "$config" ;;

@@ -144,6 +144,7 @@ fn value_name(kind: Kind) -> &'static str {
         Kind::Admin => "ADDR|PATH",
         Kind::Target => "off|stdout|PATH",
         Kind::Cidrs => "NETWORKS",
+        Kind::Token => "NAME",
     }
 }
 

@@ -13,6 +13,8 @@ mod abuse {
     mod chunks;
     mod every_byte;
     mod identity;
+    mod loops;
+    mod paths;
     mod slow;
     mod smuggling;
     mod upstreams;

@@ -187,11 +187,7 @@ fn judged_by(name: &str, args: &[String]) {
 /// is its origin.
 fn in_front_of_script(name: &str) {
     let origin = Origin::absent();
-    let mut setup = Setup::upstream(origin).flag("--path-rule", "off");
-    for own in ["--request-id", "--forwarded"] {
-        setup = setup.switch(own, false);
-    }
-    let gateway = setup.start();
+    let gateway = Setup::upstream(origin).bare("").flag("--path-rule", "off").start();
     let (host, port) = (gateway.address.ip(), gateway.address.port());
     judged_by(name, &[host.to_string(), port.to_string(), origin.port().to_string()]);
 }

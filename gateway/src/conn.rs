@@ -458,7 +458,8 @@ impl Conn {
     /// The peer broke the protocol: the wire's last words, and every stream ends.
     pub(crate) fn fail(&self, error: Error) {
         self.core.borrow_mut().fault.get_or_insert(error.fault);
-        self.call(|wire, cx| wire.fail(error, cx));
+        let date = self.state.date();
+        self.call(|wire, cx| wire.fail(error, date.as_ref().map(|date| &date[..]), cx));
         let mut core = self.core.borrow_mut();
         core.rest = None;
         drop(core);

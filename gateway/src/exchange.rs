@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use engine::{Address, Timer};
 use observe::{Gauge, Metric, Phase, Place, Protocol, Record, WordFamily};
-use protocols::{AnyWire, Fault, Head, Length, PathRule, Version, Wire as _};
+use protocols::{AnyWire, Fault, Head, Length, Name, PathRule, Version, Wire as _};
 use router::{ProxyVersion, Query};
 
 use crate::attempt;
@@ -24,6 +24,7 @@ use crate::conn::{Conn, Running};
 use crate::end::End;
 use crate::failure::{self, Cause, Failure, Side, Stage};
 use crate::forwarded;
+use crate::hops;
 use crate::relay::Body;
 use crate::shard::{Plan, State};
 use crate::stash::{Filled, Stash};
@@ -72,10 +73,13 @@ async fn serve(track: &Track, down: &End, request: &mut Head, end: bool) -> Resu
     let rule = path_rule(track, down.conn());
     let bad = |fault| Failure::new(Stage::Route, Cause::BadPath(fault));
     request.normalise_path(rule).map_err(bad)?;
+    if hops::count_down(request)? {
+        return hops::answer(track, down, request);
+    }
     let plan = route(track, down.conn(), request)?;
     down.conn().stream.annotate(PROTOCOL_HTTP1, STATE_BUSY, plan.index());
     track.follow(&plan, request)?;
-    edit(&track.state, down.conn(), &plan, request);
+    edit(&track.state, down.conn(), &plan, request)?;
     let body = match (request.length(), plan.buffer_request_bytes_max()) {
         (Length::Empty, _) => Body::None,
         _ if end => Body::None,
@@ -176,7 +180,7 @@ fn route(track: &Track, conn: &Conn, request: &Head) -> Result<Rc<Plan>, Failure
 }
 
 /// Route-level edits of the request head: once, whatever the number of tries.
-fn edit(state: &State, conn: &Conn, plan: &Plan, request: &mut Head) {
+fn edit(state: &State, conn: &Conn, plan: &Plan, request: &mut Head) -> Result<(), Failure> {
     if request.length() == Length::Tunnel {
         upgrade(plan, request);
     }
@@ -184,6 +188,7 @@ fn edit(state: &State, conn: &Conn, plan: &Plan, request: &mut Head) {
     if state.options().forwarded {
         forwarded::write(state, conn, request);
     }
+    hops::sign_request(state, request)
 }
 
 /// Asks the upstream for the first protocol of the client's list that the route lets through; a
@@ -255,6 +260,11 @@ fn answer(track: &Track, down: &End, request: &Head, failure: &Failure) {
     let listener = live.listener(down.conn().listener());
     let page = page.or_else(|| listener?.error_pages.page(failure.status()));
     let body = failure::reply(failure, page, id, &mut head);
+    state.stamp(&mut head);
+    if failure.cause == Cause::TraceRefused {
+        let allowed = hops::allowed(state, down.conn(), request);
+        head.push(Name::Allow.text(), allowed.as_bytes());
+    }
     let sent = if request.method() == b"HEAD" {
         down.send_head(&head, true)
     } else {
@@ -436,6 +446,13 @@ impl Track {
             self.deadline.set(None);
             self.tunnel_moves();
         }
+    }
+
+    /// Ringway itself has answered the request, and nothing was wrong with it.
+    pub(crate) fn answered(&self, status: u16, word: &'static str) {
+        self.reason.set(word);
+        self.state.metrics.word(WordFamily::LocalReplies, word);
+        self.reply_started(status, false);
     }
 
     fn tunnel_moves(&self) {

@@ -31,6 +31,8 @@ pub(crate) enum Stage {
 /// What happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Cause {
+    /// Max-Forwards is no number, or comes twice.
+    BadMaxForwards,
     /// The path cannot be brought into one form under the listener's rule.
     BadPath(Fault),
     /// More body than the route takes.
@@ -48,6 +50,8 @@ pub(crate) enum Cause {
     FirstByteTimeout,
     /// Every link of the endpoint is busy and none came free in time.
     LinksExhausted,
+    /// The request was here before, more often than a chain of gateways is long.
+    LoopDetected,
     /// No endpoint of the cluster may be used.
     NoEndpoint,
     NoRoute,
@@ -56,6 +60,8 @@ pub(crate) enum Cause {
     RequestTimeout,
     /// The shard is stopping and its drain deadline passed.
     Stopping,
+    /// A TRACE was to be answered here.
+    TraceRefused,
     /// Nothing moved in a tunnel for too long.
     TunnelIdle,
     /// The upstream sent nothing in the middle of its reply.
@@ -96,7 +102,8 @@ impl Failure {
 
     pub(crate) fn side(&self) -> Side {
         match self.cause {
-            Cause::BadPath(_) | Cause::BodyTooLarge => Side::Downstream,
+            Cause::BadPath(_) | Cause::BadMaxForwards | Cause::BodyTooLarge => Side::Downstream,
+            Cause::LoopDetected | Cause::TraceRefused => Side::Downstream,
             Cause::ClientGone | Cause::ClientFault(_) | Cause::WriteStalled => Side::Downstream,
             Cause::BufferBudget | Cause::BufferPressure | Cause::LinksExhausted => Side::Ringway,
             Cause::NoEndpoint | Cause::NoRoute => Side::Ringway,
@@ -112,11 +119,14 @@ impl Failure {
     /// The status of the local reply, or of the log line where no reply can be sent.
     pub(crate) fn status(&self) -> u16 {
         match self.cause {
+            Cause::BadMaxForwards => 400,
             Cause::BodyTooLarge => 413,
             // The status that nginx made customary for "the client closed the request".
             Cause::ClientGone => 499,
             Cause::BadPath(fault) | Cause::ClientFault(fault) => fault.status(),
+            Cause::LoopDetected => 508,
             Cause::NoRoute => 404,
+            Cause::TraceRefused => 405,
             Cause::BufferBudget | Cause::BufferPressure | Cause::LinksExhausted => 503,
             Cause::NoEndpoint | Cause::Stopping => 503,
             Cause::ConnectRefused | Cause::UpstreamFault(_) => 502,
@@ -130,6 +140,7 @@ impl Failure {
     /// The reason word: stable, in snake_case, for the log, the counters and the local reply.
     pub(crate) fn reason(&self) -> &'static str {
         match self.cause {
+            Cause::BadMaxForwards => "bad_max_forwards",
             Cause::BodyTooLarge => "body_too_large",
             Cause::BufferBudget => "buffer_budget",
             Cause::BufferPressure => "buffer_pressure",
@@ -139,11 +150,13 @@ impl Failure {
             Cause::ConnectTimeout => "upstream_connect_timeout",
             Cause::FirstByteTimeout => "upstream_first_byte_timeout",
             Cause::LinksExhausted => "upstream_links_exhausted",
+            Cause::LoopDetected => "loop_detected",
             Cause::NoEndpoint => "no_endpoint",
             Cause::NoRoute => "no_route",
             Cause::Panic => "panic",
             Cause::RequestTimeout => "request_timeout",
             Cause::Stopping => "stopping",
+            Cause::TraceRefused => "trace_refused",
             Cause::TunnelIdle => "tunnel_idle",
             Cause::UpstreamIdle => "upstream_idle_timeout",
             Cause::UpstreamFault(fault) => upstream_word(fault, self.stage),
@@ -215,12 +228,14 @@ pub(crate) fn reply<'a>(
 fn phrase(status: u16) -> &'static str {
     match status {
         404 => "Not Found",
+        405 => "Method Not Allowed",
         408 => "Request Timeout",
         413 => "Content Too Large",
         500 => "Internal Server Error",
         502 => "Bad Gateway",
         503 => "Service Unavailable",
         504 => "Gateway Timeout",
+        508 => "Loop Detected",
         _ => "Bad Request",
     }
 }

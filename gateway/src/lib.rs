@@ -13,12 +13,14 @@
 mod attempt;
 mod caps;
 mod conn;
+mod date;
 mod end;
 mod exchange;
 mod failure;
 mod forwarded;
 mod gauges;
 mod greet;
+mod hops;
 mod listen;
 mod relay;
 mod shard;
@@ -42,6 +44,7 @@ use engine::{
 };
 use observe::{Recorder, ShardMetrics};
 
+use crate::hops::Via;
 use crate::shard::{Options, State};
 
 pub use crate::caps::Caps;
@@ -356,6 +359,9 @@ fn options(snapshot: &Snapshot) -> Options {
         conns_max_per_source: settings.max_conns_per_source(),
         forwarded: settings.forwarded(),
         forwarded_standard: settings.forwarded_standard(),
+        via: Via::new(settings.via()),
+        via_replies: settings.via_replies(),
+        date: settings.date(),
         trusted_hops: settings.trusted_hops(),
         request_id: settings.request_id(),
         tunnel_idle_timeout: settings.tunnel_idle_timeout(),

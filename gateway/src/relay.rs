@@ -19,6 +19,7 @@ use protocols::{Fault, Head, Length};
 use crate::end::End;
 use crate::exchange::{Track, client_cause};
 use crate::failure::{Cause, Failure, Stage};
+use crate::hops;
 use crate::slot::Item;
 use crate::stash::{Filled, Stash, Stored};
 
@@ -256,6 +257,10 @@ impl<'a> Relay<'a> {
     fn reply_head(&mut self, mut head: Box<Head>, end: bool) -> Result<bool, Failure> {
         let status = head.status();
         head.remove_hop_by_hop();
+        if status >= 200 {
+            self.track.state.stamp(&mut head);
+            hops::sign_reply(&self.track.state, &mut head);
+        }
         if self.down.send_head(&head, end).is_err() {
             return Err(self.failure(Cause::ClientGone));
         }

@@ -20,14 +20,16 @@ use std::time::{Duration, Instant};
 use control::{ErrorPage, ListenerPlan, RoutePlan, Snapshot};
 use engine::{Address, Shard, Timer};
 use observe::{Gauge, Metric, Recorder, ShardMetrics, WordFamily};
-use protocols::{AnyWire, Fault, Head, Role, WireSpec};
+use protocols::{AnyWire, Fault, Head, Name, Role, WireSpec};
 use router::{Balancer, Cluster, ClusterProtocol, EndpointId, ProxyVersion, Query};
 use slab::Slab;
 
 use crate::caps::{Caps, Limits, Ticket};
 use crate::conn::{Conn, Site};
+use crate::date::{Date, DateText};
 use crate::exchange;
 use crate::greet::{Greeting, Refused};
+use crate::hops::Via;
 use crate::slot::Slot;
 use crate::upstream::{self, Endpoint};
 
@@ -50,6 +52,7 @@ pub(crate) struct State {
     /// Connections are being cut: the drain's patience ended, or a stop was asked for.
     pub(crate) cutting: Cell<bool>,
     live: RefCell<Rc<Live>>,
+    date: Date,
     #[expect(clippy::vec_box, reason = "slots are handed over, not moved")]
     slots: RefCell<Vec<Box<Slot>>>,
     timers: RefCell<Vec<Timer>>,
@@ -82,6 +85,7 @@ impl State {
             empty: Signal::default(),
             cutting: Cell::new(false),
             live: RefCell::new(Rc::new(live)),
+            date: Date::default(),
             slots: RefCell::new(Vec::new()),
             endpoints: RefCell::new(endpoints),
             conns: RefCell::new(Slab::new()),
@@ -110,6 +114,20 @@ impl State {
 
     pub(crate) fn options(&self) -> Ref<'_, Options> {
         Ref::map(self.live.borrow(), |live| &live.options)
+    }
+
+    /// The present time, where replies are to say it.
+    pub(crate) fn date(&self) -> Option<DateText> {
+        self.options().date.then(|| self.date.text(&self.shard))
+    }
+
+    /// Gives a reply that does not say when it was made the present time.
+    pub(crate) fn stamp(&self, reply: &mut Head) {
+        if reply.known(Name::Date).is_none()
+            && let Some(date) = self.date()
+        {
+            reply.push(Name::Date.text(), &date);
+        }
     }
 
     /// Whether no more bodies may be buffered now.
@@ -291,6 +309,9 @@ pub(crate) struct Options {
     pub(crate) conns_max_per_source: Option<u32>,
     pub(crate) forwarded: bool,
     pub(crate) forwarded_standard: bool,
+    pub(crate) via: Option<Via>,
+    pub(crate) via_replies: bool,
+    pub(crate) date: bool,
     pub(crate) trusted_hops: u8,
     pub(crate) request_id: bool,
     pub(crate) tunnel_idle_timeout: Duration,

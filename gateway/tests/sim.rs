@@ -33,6 +33,8 @@ const EXCHANGES: u64 = 11;
 const TURNS_MAX: u64 = 400_000;
 
 const LISTEN: &str = "10.0.0.1:80";
+/// Here bytes are passed through as they are.
+const PASS: &str = "10.0.0.1:81";
 const ORIGINS: [&str; 3] = ["10.0.1.1:80", "10.0.1.2:80", "10.0.2.1:80"];
 
 /// The configuration: two clusters that answer and one where nobody listens.
@@ -42,7 +44,12 @@ listeners:
   - name: edge
     address: 10.0.0.1:80
     protocols: [http1]
+  - name: pass
+    address: 10.0.0.1:81
+    protocols: [tcp]
+    cluster: raw
 clusters:
+  raw: {protocol: tcp, endpoints: [10.0.1.2:80, 10.0.2.1:80, 10.0.3.1:80], retries: 2}
   one: {endpoints: [10.0.1.1:80, 10.0.1.2:80], balance: least_loaded}
   two: {endpoints: [10.0.2.1:80]}
   none: {endpoints: [10.0.3.1:80]}
@@ -144,11 +151,12 @@ impl Run {
         let metrics = registry.shard(0);
         let (recorder, feed) = Recorder::on(metrics.clone());
         let (mailbox, receiver) = engine::mailbox(16);
-        let listen: Address = LISTEN.parse().expect("an address");
+        let [listen, pass]: [Address; 2] =
+            [LISTEN, PASS].map(|text| text.parse().expect("an address"));
         let seat = Seat {
             snapshot: snapshot.clone(),
-            caps: Arc::new(gateway::Caps::new(1, [seed, seed])),
-            listeners: vec![net.bind(&listen)],
+            caps: Arc::new(gateway::Caps::new(2, [seed, seed])),
+            listeners: vec![net.bind(&listen), net.bind(&pass)],
             mailbox: receiver,
             metrics: metrics.clone(),
             recorder,
@@ -159,7 +167,7 @@ impl Run {
         });
         let addresses = ORIGINS.map(|text| text.parse().expect("an address"));
         let origins = Origins::new(&net, seed, &addresses);
-        let clients = clients(&net, &listen, &mut rng, quiet);
+        let clients = clients(&net, (&listen, &pass), &mut rng, quiet);
         Run {
             net,
             runtime,
@@ -284,14 +292,22 @@ impl Run {
     }
 }
 
-fn clients(net: &Net, listen: &Address, rng: &mut Rng, quiet: bool) -> Vec<Client> {
+fn clients(
+    net: &Net,
+    (listen, pass): (&Address, &Address),
+    rng: &mut Rng,
+    quiet: bool,
+) -> Vec<Client> {
     let mut id = 0;
-    let mut client = |_| {
+    let mut client = |index| {
         let plans = (0..EXCHANGES).map(|_| {
             id += 1;
             Plan::draw(id, rng)
         });
         let plans: Vec<Plan> = plans.collect();
+        if index % 5 == 4 {
+            return Client::passed_through(net, pass, rng.next(), plans);
+        }
         Client::new(net, listen, rng.next(), plans, quiet)
     };
     (0..CLIENTS).map(&mut client).collect()

@@ -224,7 +224,7 @@ impl Peer {
 
     fn fail(&mut self, error: Error) {
         self.failed = Some(error);
-        self.with(|wire, cx| wire.fail(error, cx));
+        self.with(|wire, cx| wire.fail(error, None, cx));
         self.flush();
         self.log.push(format!("fault {error}"));
     }

@@ -252,7 +252,7 @@ impl Wire for Raw {
 
     fn credit(&mut self, _stream: StreamId, _n: u32, _cx: &mut Cx<'_>) {}
 
-    fn fail(&mut self, _error: Error, _cx: &mut Cx<'_>) {
+    fn fail(&mut self, _error: Error, _date: Option<&[u8]>, _cx: &mut Cx<'_>) {
         if !self.closing {
             self.close();
         }

@@ -247,8 +247,9 @@ pub trait Wire {
     fn reset(&mut self, stream: StreamId, fault: Fault, cx: &mut Cx<'_>);
     /// Gives back flow-control bytes of consumed `Data`.
     fn credit(&mut self, stream: StreamId, n: u32, cx: &mut Cx<'_>);
-    /// Writes the protocol's last words for `error` and ends the connection.
-    fn fail(&mut self, error: Error, cx: &mut Cx<'_>);
+    /// Writes the protocol's last words for `error` and ends the connection. They carry `date`, the
+    /// present time in the protocol's own form, where they have a place for it.
+    fn fail(&mut self, error: Error, date: Option<&[u8]>, cx: &mut Cx<'_>);
     /// Asks the peer to go; `last` means now, whatever is not in an exchange.
     fn drain(&mut self, last: bool, cx: &mut Cx<'_>);
     /// When `tick` wants to be called.
@@ -389,8 +390,8 @@ impl Wire for AnyWire {
         each!(self, wire => wire.credit(stream, n, cx))
     }
 
-    fn fail(&mut self, error: Error, cx: &mut Cx<'_>) {
-        each!(self, wire => wire.fail(error, cx))
+    fn fail(&mut self, error: Error, date: Option<&[u8]>, cx: &mut Cx<'_>) {
+        each!(self, wire => wire.fail(error, date, cx))
     }
 
     fn drain(&mut self, last: bool, cx: &mut Cx<'_>) {

@@ -64,12 +64,14 @@ pub(crate) fn main(workspace: &Workspace, args: &[String]) -> anyhow::Result<Tal
 
 fn section(workspace: &Workspace, step: &Step, outcome: &Outcome, seconds: u64) -> String {
     let kernel = first_line(workspace, "uname", &["-sr"]);
-    let commit = first_line(workspace, "git", &["rev-parse", "--short=12", "HEAD"]);
+    let mut commit = first_line(workspace, "git", &["rev-parse", "--short=12", "HEAD"]);
     // The report itself is being written by the steps before.
     let changed = ["status", "--porcelain", "--", ".", ":!docs/soak.md"];
-    let dirty = if first_line(workspace, "git", &changed).is_empty() { "" } else { "-dirty" };
+    if !first_line(workspace, "git", &changed).is_empty() {
+        commit.push_str("-dirty");
+    }
     format!(
-        "## {}\n\n{}. Commit {commit}{dirty}, {kernel}, {} cores, {seconds} s: {}.\n\n```text\n{}```\n",
+        "## {}\n\n{}. Commit {commit}, {kernel}, {} cores, {seconds} s: {}.\n\n```text\n{}```\n",
         step.name,
         step.what,
         std::thread::available_parallelism().map_or(0, usize::from),

@@ -1,6 +1,6 @@
 //! RFC 9110 section 7: what an intermediary takes off, keeps and adds.
 
-use crate::support::Talk;
+use crate::support::{Folder, Origin, Setup, Talk};
 
 /// Fields of one hop go no further, listed in Connection or not, in both directions (§7.6).
 #[test]
@@ -131,4 +131,123 @@ fn a_101_that_nobody_asked_for_is_502() {
     talk.get("").forwarded_get("");
     talk.origin("HTTP/1.1 101 Switching\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n");
     talk.reply_refused();
+}
+
+/// A request is forwarded with the hop that it made, by the version that it came in and behind the
+/// hops before; a reply says nothing of it (§7.6.3).
+#[test]
+fn via_is_added_to_requests() {
+    let mut talk = Talk::keeping("--via", &[]);
+    talk.get("").forwarded_get("via: 1.1 ringway\r\n").answered();
+    let before = "Via: 1.1 a, 1.0 b (x)\r\nX: y\r\nvia: 2.0 c\r\n";
+    talk.get(before).forwarded_get(&format!("{before}via: 1.1 ringway\r\n")).answered();
+    talk.client("GET / HTTP/1.0\r\nHost: test\r\n\r\n").forwarded_get("via: 1.0 ringway\r\n");
+    talk.origin("HTTP/1.1 204 No Content\r\n\r\n");
+    talk.reply("HTTP/1.1 204 No Content\r\nconnection: close\r\n\r\n");
+}
+
+/// Replies have it too where that is asked for, but for 1xx (§7.6.3).
+#[test]
+fn via_is_added_to_replies_where_asked_for() {
+    let mut talk = Talk::keeping("--via", &[("--via", "edge-1"), ("--via-replies", "true")]);
+    let early = "HTTP/1.1 103 Early Hints\r\n\r\n";
+    talk.get("").forwarded_get("via: 1.1 edge-1\r\n").origin(early).reply(early);
+    talk.origin("HTTP/1.1 204 No Content\r\nVia: 1.1 a\r\n\r\n");
+    talk.reply("HTTP/1.1 204 No Content\r\nVia: 1.1 a\r\nvia: 1.1 edge-1\r\n\r\n");
+    talk.get("").forwarded_get("via: 1.1 edge-1\r\n").origin("HTTP/1.0 204 No Content\r\n\r\n");
+    talk.reply("HTTP/1.1 204 No Content\r\nvia: 1.0 edge-1\r\n\r\n");
+}
+
+/// A request that was here more often than a chain of gateways is long is in a loop (§7.6).
+#[test]
+fn a_request_in_a_loop_is_508() {
+    let mut talk = Talk::keeping("--via", &[]);
+    let eight = "Via: 1.1 ringway, 1.0 RINGWAY (a, b),1.1 ringway,, 1.1 other\r\n".repeat(2)
+        + "Via: HTTP/1.1 ringway\r\nVia: 1.1\tringway\r\n";
+    talk.get(&eight).forwarded_get(&format!("{eight}via: 1.1 ringway\r\n")).answered();
+    talk.get(&format!("{eight}Via: 1.1 ringway\r\n")).local_reply(508, "loop_detected");
+    talk.get("Via: 1.1 ringways\r\n");
+    talk.forwarded_get("Via: 1.1 ringways\r\nvia: 1.1 ringway\r\n").answered();
+}
+
+/// OPTIONS and TRACE go as far as Max-Forwards says, and each hop takes one off; other methods
+/// carry it as it is (§7.6.2).
+#[test]
+fn max_forwards_counts_down() {
+    let mut talk = Talk::start();
+    for (came, left) in [("1", "0"), ("010", "9"), ("99999999999", "4294967294")] {
+        for method in ["OPTIONS", "TRACE"] {
+            let line = format!("{method} / HTTP/1.1\r\n");
+            talk.client(format!("{line}Host: test\r\nMax-Forwards: {came}\r\nX: y\r\n\r\n"));
+            let fields = format!("max-forwards: {left}\r\nX: y\r\n");
+            talk.forwarded(format!("{line}host: test\r\n{fields}\r\n")).answered();
+        }
+    }
+    for lines in ["Max-Forwards: 0\r\n", "Max-Forwards: x\r\nMax-Forwards: 1\r\n"] {
+        talk.get(lines).forwarded_get(lines).answered();
+    }
+    talk.goes_on();
+}
+
+/// At 0 the gateway answers as the final recipient: OPTIONS with the methods that it routes, TRACE
+/// with a refusal, since what it would reflect may be credentials (§7.6.2, §9.3.8).
+#[test]
+fn max_forwards_0_is_answered_here() {
+    let mut talk = Talk::start();
+    let allow = "allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS\r\n";
+    for target in ["/a", "*"] {
+        let head = format!("OPTIONS {target} HTTP/1.1\r\nHost: test\r\nMax-Forwards: 0\r\n\r\n");
+        talk.client(head).reply(format!("HTTP/1.1 204 No Content\r\n{allow}\r\n")).goes_on();
+    }
+    talk.client("TRACE / HTTP/1.1\r\nHost: test\r\nMax-Forwards: 0\r\nCookie: a\r\n\r\n");
+    let head = "HTTP/1.1 405 Method Not Allowed\r\ncontent-type: text/plain; charset=utf-8\r\n";
+    talk.reply(format!("{head}{allow}content-length: 18\r\n\r\n405 trace_refused\n")).goes_on();
+}
+
+/// Allow names what there is a route for (§7.6.2, §10.2.1).
+#[test]
+fn allow_follows_the_routes() {
+    let (folder, origin) = (Folder::new(), Origin::recording());
+    let config = format!(
+        "version: 1\nlisteners: [{{address: '127.0.0.1:0'}}]\n\
+         clusters: {{c: {{endpoints: ['{}']}}}}\n\
+         routes: [{{id: r, cluster: c, match: {{path: '/a', methods: [POST, GET, BREW]}}}}]\n",
+        origin.address
+    );
+    let gateway = Setup::config(&folder.write("ringway.yaml", config)).start();
+    let mut client = gateway.client();
+    for (method, target, status, allow) in [
+        ("OPTIONS", "/a", 204, Some("GET, POST")),
+        ("TRACE", "/a", 405, Some("GET, POST")),
+        ("OPTIONS", "/b", 404, None),
+        ("TRACE", "/b", 404, None),
+    ] {
+        let lines = "Host: test\r\nMax-Forwards: 0\r\nX-Request-Id: 7";
+        client.send(format!("{method} {target} HTTP/1.1\r\n{lines}\r\n\r\n"));
+        let reply = client.reply().expect("a reply");
+        assert_eq!((reply.status, reply.field("allow")), (status, allow), "{method} {target}");
+        assert_eq!(reply.field("x-request-id"), Some("7"));
+    }
+    assert_eq!(origin.received(), "");
+    let reasons: Vec<_> = gateway.log(4).iter().map(|line| line["reason"].clone()).collect();
+    assert_eq!(reasons, ["max_forwards_reached", "trace_refused", "no_route", "no_route"]);
+}
+
+/// A Max-Forwards that could be read in two ways goes nowhere (§7.6.2).
+#[test]
+fn a_max_forwards_that_is_no_number_is_400() {
+    let mut talk = Talk::start();
+    for lines in [
+        "Max-Forwards:\r\n",
+        "Max-Forwards: -1\r\n",
+        "Max-Forwards: 1, 2\r\n",
+        "Max-Forwards: 0x1\r\n",
+        "Max-Forwards: 1\r\nMax-Forwards: 1\r\n",
+    ] {
+        for method in ["OPTIONS", "TRACE"] {
+            talk.client(format!("{method} / HTTP/1.1\r\nHost: test\r\n{lines}\r\n"));
+            talk.local_reply(400, "bad_max_forwards");
+        }
+    }
+    talk.goes_on();
 }

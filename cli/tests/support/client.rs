@@ -33,6 +33,12 @@ impl Reply {
         self.fields.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
     }
 
+    /// The values of all fields of a name, in order.
+    pub(crate) fn values(&self, name: &str) -> Vec<&str> {
+        let found = self.fields.iter().filter(|(key, _)| key == name);
+        found.map(|(_, value)| value.as_str()).collect()
+    }
+
     pub(crate) fn text(&self) -> String {
         String::from_utf8_lossy(&self.body).into_owned()
     }

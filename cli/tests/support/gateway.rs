@@ -15,6 +15,10 @@ use std::{fs, thread};
 
 use super::{Client, Folder, until};
 
+/// What adds to messages by default, each flag with the value that turns it off.
+const OWN: &[(&str, &str)] =
+    &[("--request-id", "false"), ("--forwarded", "false"), ("--via", "off"), ("--date", "false")];
+
 /// What a gateway is started with.
 pub(crate) struct Setup {
     args: Vec<String>,
@@ -42,7 +46,14 @@ impl Setup {
 
     /// A flag and its value.
     pub(crate) fn flag(mut self, name: &str, value: &str) -> Self {
-        self.args.extend([name.to_owned(), value.to_owned()]);
+        self.args.push(format!("{name}={value}"));
+        self
+    }
+
+    /// Without what the gateway adds to messages by default ([`OWN`]), but for one flag's.
+    pub(crate) fn bare(mut self, keep: &str) -> Self {
+        let own = OWN.iter().filter(|(name, _)| *name != keep);
+        self.args.extend(own.map(|(name, value)| format!("{name}={value}")));
         self
     }
 
@@ -83,7 +94,7 @@ impl Gateway {
         let mut words = words.chain([env!("CARGO_BIN_EXE_ringway"), "run"]);
         let mut command = Command::new(words.next().expect("a program"));
         command.args(words).args(&setup.args);
-        if !setup.args.iter().any(|arg| arg == "--shards") {
+        if !setup.args.iter().any(|arg| arg.starts_with("--shards=")) {
             command.args(["--shards", "1"]);
         }
         command.arg("--admin").arg(folder.file("admin.sock"));

@@ -5,12 +5,12 @@
 //! conversation ends with [`Talk::goes_on`] or [`Talk::closed`], which send one more request and so
 //! prove that nothing else reached the origin and that the gateway serves the next one.
 //!
-//! The gateway is started without fields of its own (request id, forwarded fields), so that what is
-//! forwarded can be written down.
+//! The gateway is started without fields of its own ([`Setup::bare`]), so that what is forwarded
+//! can be written down; [`Talk::keeping`] leaves one of them as it is by default.
 
 use std::io::Write;
 
-use super::{Client, Gateway, Recorder, Setup};
+use super::{Client, Gateway, Recorder, Reply, Setup};
 
 /// A gateway, its client and its origin.
 pub(crate) struct Talk {
@@ -27,11 +27,13 @@ impl Talk {
 
     /// With flags and their values.
     pub(crate) fn with(flags: &[(&str, &str)]) -> Self {
+        Self::keeping("", flags)
+    }
+
+    /// As `with`, but for one of the gateway's own fields.
+    pub(crate) fn keeping(own: &str, flags: &[(&str, &str)]) -> Self {
         let origin = Recorder::start();
-        let mut setup = Setup::upstream(origin.address);
-        for own in ["--request-id", "--forwarded"] {
-            setup = setup.switch(own, false);
-        }
+        let mut setup = Setup::upstream(origin.address).bare(own);
         for (name, value) in flags {
             setup = setup.flag(name, value);
         }
@@ -109,6 +111,12 @@ impl Talk {
     #[track_caller]
     pub(crate) fn answered(&mut self) -> &mut Self {
         self.origin("HTTP/1.1 204 No Content\r\n\r\n").reply("HTTP/1.1 204 No Content\r\n\r\n")
+    }
+
+    /// The next final reply that reaches the client, whatever it is.
+    #[track_caller]
+    pub(crate) fn any_reply(&mut self) -> Reply {
+        self.client.reply().expect("a reply")
     }
 
     /// The gateway answers by itself: a body of status and reason word.

@@ -6,7 +6,7 @@
 
 use std::io::{self, Read, Write};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use protocols::{
     AnyWire, Cx, Error, Event, Head, Length, ReadSide, Role, StreamId, Wire, WireSpec,
@@ -116,7 +116,7 @@ impl Connection {
 
     fn fail(&mut self, error: Error) {
         let mut cx = Cx { now: Instant::now(), out: &mut self.out, heads: &mut self.heads };
-        self.wire.fail(error, &mut cx);
+        self.wire.fail(error, Some(date().as_bytes()), &mut cx);
     }
 
     fn flush(&mut self, peer: &mut Peer) -> io::Result<()> {
@@ -135,10 +135,18 @@ impl Connection {
     }
 }
 
+/// The present time for a Date field; a clock beyond the four-digit years is shown at their end.
+fn date() -> String {
+    let from = SystemTime::UNIX_EPOCH;
+    let last = from + Duration::from_secs(253_402_300_799);
+    httpdate::fmt_http_date(SystemTime::now().clamp(from, last))
+}
+
 fn reply_head(page: &Page) -> Head {
     let mut head = Head::new();
     head.set_status(page.status, pages::reason(page.status));
     head.set_length(Length::Exact(page.text.len() as u64));
+    head.push(b"date", date().as_bytes());
     head.push(b"content-type", page.media_type.as_bytes());
     head.push(b"cache-control", b"no-store");
     if page.status == 405 {

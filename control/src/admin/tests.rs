@@ -110,6 +110,9 @@ fn nothing_but_get_and_head_of_known_pages() {
     assert_eq!(status(&long), "431");
     let head = ask(&admin, b"HEAD /metrics HTTP/1.1\r\nHost: a\r\n\r\n");
     assert!(head.starts_with("HTTP/1.1 200 OK\r\n") && head.ends_with("\r\n\r\n"), "{head}");
+    for reply in [head, ask(&admin, b"GET /metrics HTTP/1.1\r\n\r\n")] {
+        assert!(reply.contains(" GMT\r\n"), "a Date in {reply}");
+    }
 }
 
 #[test]

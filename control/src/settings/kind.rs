@@ -45,6 +45,8 @@ pub enum Kind {
     Target,
     /// `none`, or networks like `10.0.0.0/8,192.0.2.1`.
     Cidrs,
+    /// `off`, or a token (RFC 9110 section 5.6.2) of at most 64 bytes.
+    Token,
 }
 
 /// A value in its parsed form.
@@ -89,6 +91,7 @@ impl Kind {
             Kind::Target => Ok(Value::Text(text.to_owned())),
             Kind::Cidrs if text == "none" => Ok(Value::Text(text.to_owned())),
             Kind::Cidrs => Cidrs::parse(text.split(',')).map(|_| Value::Text(text.to_owned())),
+            Kind::Token => parse_token(text).map(Value::Text),
         }
     }
 
@@ -129,6 +132,7 @@ impl Kind {
             Kind::Admin => "auto, off, unix:/PATH, or a loopback IP:PORT".to_owned(),
             Kind::Target => "off, stdout, or a path".to_owned(),
             Kind::Cidrs => "none, or networks like 10.0.0.0/8,192.0.2.1".to_owned(),
+            Kind::Token => "off, or a name like edge-1".to_owned(),
         }
     }
 }
@@ -201,6 +205,20 @@ fn show_cpus(cpus: &[usize]) -> String {
     runs.iter().map(show).collect::<Vec<_>>().join(",")
 }
 
+/// A name that stands in a field without quotes.
+fn parse_token(text: &str) -> Result<String, String> {
+    let is_tchar = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    if (1..=TOKEN_BYTES_MAX).contains(&text.len()) && text.bytes().all(is_tchar) {
+        return Ok(text.to_owned());
+    }
+    Err(format!(
+        "`{text}` is neither off nor a name of 1 to 64 letters, digits and !#$%&'*+-.^_`|~"
+    ))
+}
+
+/// Long enough for a host name of the usual kind.
+const TOKEN_BYTES_MAX: usize = 64;
+
 /// The admin socket never listens beyond this machine: its paths show addresses and routes.
 fn parse_admin(text: &str) -> Result<String, String> {
     if matches!(text, "auto" | "off") {
@@ -250,6 +268,18 @@ mod tests {
         assert!(show("0.0.0.0:9901").is_err_and(|why| why.contains("not a loopback address")));
         assert!(show("unix:relative").is_err());
         assert!(show(&format!("/{}", "x".repeat(200))).is_err());
+    }
+
+    #[test]
+    fn tokens_need_no_quotes() {
+        let show = |text| Kind::Token.parse(text).map(|value| Kind::Token.show(&value));
+        let (longest, longer) = ("x".repeat(64), "x".repeat(65));
+        for good in ["off", "ringway", "edge-1.example.com", &longest] {
+            assert_eq!(show(good), Ok(good.to_owned()));
+        }
+        for bad in ["", "a b", "a,b", "a:80", "(a)", "\u{e9}", &longer] {
+            assert!(show(bad).is_err(), "{bad:?}");
+        }
     }
 
     proptest! {

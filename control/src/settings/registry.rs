@@ -196,7 +196,7 @@ registry! {
     "backlog" backlog: u32 = "4096", count(1, 65_535), Restart,
         "Connections the kernel queues per listener and shard before it refuses.";
     "max-conns" max_conns: u32 = "100000", count(1, 10_000_000), Reload,
-        "Client connections of the whole process; above it none is accepted.";
+        "Client connections of the whole process; one above it is reset as soon as it is accepted.";
     "admin" admin: text = "auto", Kind::Admin, Restart,
         "Where the admin server listens; auto is a unix socket in the runtime directory.";
     "access-log" access_log: text = "off", Kind::Target, Restart,
@@ -274,6 +274,12 @@ registry! {
         "Make an X-Request-Id where the request has none.";
     "forwarded" forwarded: bool = "true", Kind::Bool, Reload,
         "Set X-Forwarded-For, -Proto and -Host.";
+    "via" via: text = "ringway", Kind::Token, Reload,
+        "Name under which Via is added to requests; one that comes back too often is 508.";
+    "via-replies" via_replies: bool = "false", Kind::Bool, Reload,
+        "Add Via to replies as well.";
+    "date" date: bool = "true", Kind::Bool, Reload,
+        "Give a reply that has no Date one.";
     // Probes a third of it apart, three of them: 15 + 3 x 5 s = 30 s.
     "tcp-keepalive" tcp_keepalive: opt_duration = "15s",
         number(Unit::Time, 1000, 32_000_000, Some("off")), Restart,

@@ -1,6 +1,8 @@
-//! Flags, variables and a file together; reloads.
+//! Flags, variables and a file together; reloads. What the documents show is in `documents`.
 
-use std::path::{Path, PathBuf};
+mod documents;
+
+use std::path::PathBuf;
 
 use super::{Sources, load, reload};
 use crate::error::ConfigError;
@@ -208,67 +210,4 @@ fn a_reload_takes_whole_or_not_at_all() {
         found[2].contains(&format!("listener edge at 127.0.0.1:8081 is new: {end}")),
         "{found:?}"
     );
-}
-
-/// Every example file, and every configuration inside the documents, loads without a warning.
-#[test]
-fn the_examples_load() {
-    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../docs");
-    let mut count = 0;
-    for entry in std::fs::read_dir(root.join("examples")).unwrap() {
-        let file = Some(entry.unwrap().path());
-        let shown = format!("{file:?}");
-        let snapshot = load(&Sources { file, ..Sources::default() });
-        let snapshot = snapshot.unwrap_or_else(|errors| panic!("{shown}: {errors:?}"));
-        assert_eq!(snapshot.warnings, [] as [String; 0], "{shown}");
-        count += 1;
-    }
-    for entry in std::fs::read_dir(&root).unwrap() {
-        let path = entry.unwrap().path();
-        if path.extension().is_some_and(|extension| extension == "md") {
-            count += blocks_load(&path);
-        }
-    }
-    assert!(count >= 10, "{count} examples");
-}
-
-/// Loads every block of a document; how many there were.
-fn blocks_load(path: &Path) -> usize {
-    let document = std::fs::read_to_string(path).unwrap();
-    let blocks = document.split("```yaml\n").skip(1);
-    let texts = blocks.map(|block| block.split("```").next().unwrap_or_default());
-    let mut count = 0;
-    for (index, text) in texts.enumerate() {
-        let text = completed(text);
-        let name = path.file_stem().unwrap().to_string_lossy();
-        let file = Scratch::new(&format!("{name}-{index}"), &text);
-        std::fs::write(file.0.with_file_name("down.html"), "<h1>Back soon</h1>").unwrap();
-        let found = messages(load(&file.sources()));
-        assert_eq!(found, [] as [String; 0], "{}: {text}", path.display());
-        count += 1;
-    }
-    count
-}
-
-/// A block as a whole file: documents show the part they speak of. Routes alone are indented.
-fn completed(block: &str) -> String {
-    if block.starts_with("version:") {
-        return block.to_owned();
-    }
-    let mut text = "version: 1\n".to_owned();
-    if block.starts_with(' ') {
-        text.push_str("routes:\n");
-    }
-    text.push_str(block);
-    let has = |text: &str, section: &str| text.lines().any(|line| line.starts_with(section));
-    if !has(&text, "listeners:") {
-        text.push_str("listeners: [{address: '127.0.0.1:8080'}]\n");
-    }
-    if !has(&text, "clusters:") {
-        text.push_str("clusters: {app: {endpoints: ['127.0.0.1:9001']}}\n");
-    }
-    if !has(&text, "routes:") && text.contains("app:") {
-        text.push_str("routes: [{id: all, cluster: app}]\n");
-    }
-    text
 }

@@ -146,6 +146,29 @@ impl Client {
         }
     }
 
+    /// A client whose bytes reach an origin as they are. What it may expect is less: nobody tells
+    /// its requests apart, and a connection that its origin closes is closed for it.
+    pub(crate) fn passed_through(
+        net: &Net,
+        address: &Address,
+        seed: u64,
+        plans: Vec<Plan>,
+    ) -> Client {
+        // Nobody is there to panic.
+        let plain = |plan: Plan| match plan.conduct {
+            Conduct::Panic => Plan { conduct: Conduct::Exact, ..plan },
+            _ => plan,
+        };
+        let plans = plans.into_iter().map(plain).collect();
+        let client = Client::new(net, address, seed, plans, false);
+        // The origins answer one request after the other.
+        let habit = match client.habit {
+            Habit::Pipelined => Habit::KeepAlive,
+            habit => habit,
+        };
+        Client { habit, ..client }
+    }
+
     /// True when every exchange has ended and the connection is gone.
     pub(crate) fn done(&self) -> bool {
         self.plans.is_empty() && self.conn.is_none()

@@ -127,12 +127,16 @@ pub(super) fn interim(head: &Head, out: &mut Vec<u8>) {
 }
 
 /// Writes a whole reply that says what was wrong, the last of its connection.
-pub(super) fn last_words(fault: Fault, without_body: bool, out: &mut Vec<u8>) {
+pub(super) fn last_words(fault: Fault, date: Option<&[u8]>, without_body: bool, out: &mut Vec<u8>) {
     let (status, reason) = (fault.status(), fault.reason());
     status_line(status, b"", out);
     out.extend_from_slice(b"content-type: text/plain\r\ncontent-length: ");
     // Status, space, reason word, newline.
     decimal(reason.len() as u64 + 5, out);
+    if let Some(date) = date {
+        out.extend_from_slice(b"\r\ndate: ");
+        out.extend_from_slice(date);
+    }
     out.extend_from_slice(b"\r\nconnection: close\r\n\r\n");
     if !without_body {
         decimal(u64::from(status), out);
@@ -263,10 +267,12 @@ mod tests {
     #[test]
     fn last_words_are_complete() {
         for fault in Fault::ALL.iter().filter(|fault| fault.status() != 0) {
-            let words = text(|out| last_words(*fault, false, out));
+            let words = text(|out| last_words(*fault, Some(b"now"), false, out));
             let (head, body) = words.split_once("\r\n\r\n").unwrap();
             assert!(head.contains(&format!("content-length: {}\r\n", body.len())), "{words}");
-            assert!(head.ends_with("connection: close"), "{words}");
+            assert!(head.ends_with("\r\ndate: now\r\nconnection: close"), "{words}");
+            let undated = text(|out| last_words(*fault, None, false, out));
+            assert_eq!(undated, words.replace("date: now\r\n", ""));
             assert!(!reason_of(fault.status()).is_empty(), "{words}");
         }
     }

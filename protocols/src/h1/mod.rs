@@ -509,13 +509,13 @@ impl Wire for H1 {
 
     fn credit(&mut self, _stream: StreamId, _n: u32, _cx: &mut Cx<'_>) {}
 
-    fn fail(&mut self, error: Error, cx: &mut Cx<'_>) {
+    fn fail(&mut self, error: Error, date: Option<&[u8]>, cx: &mut Cx<'_>) {
         if self.closing {
             return;
         }
         let silent = self.outgoing != Outgoing::Before || error.fault.status() == 0;
         if self.is_server() && !silent {
-            encode::last_words(error.fault, self.asked.head, cx.out);
+            encode::last_words(error.fault, date, self.asked.head, cx.out);
             self.outgoing = Outgoing::Ended;
         }
         self.close();
