@@ -441,6 +441,8 @@ fn serve_admin(
 fn set_caps(caps: &Caps, snapshot: &Snapshot, descriptors: &Descriptors) {
     let settings = &snapshot.settings;
     caps.set_descriptors_max(descriptors.conns_max());
+    // Without it everything works, with pauses when the table grows under load.
+    let _ = descriptors.grow_table(settings.max_conns());
     if settings.max_conns_per_source().is_some() {
         caps.count_sources(settings.max_conns());
     }
