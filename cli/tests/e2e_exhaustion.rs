@@ -54,6 +54,7 @@ fn the_kernel_is_prepared_for_bursts() {
         line.expect(name).trim().parse::<u64>().expect(name)
     };
     assert!(value("FDSize:") >= 4000, "the table of open files grows under load");
+    assert_eq!(value("THP_enabled:"), 0, "a fault may zero a huge page");
 }
 
 /// With 128 descriptors, one shard and one listener: (128 - 69) / 2.
