@@ -35,7 +35,7 @@ const STEPS: &[Step] = &[
             "curl", "wrk", "ab", "nginx", "node", "python3", "h11", "ip", "unshare", "nsenter",
         ],
     },
-    Step { name: "scripts", run: scripts, tools: &["wrk", "curl"] },
+    Step { name: "scripts", run: scripts, tools: &["wrk", "curl", "ip", "unshare"] },
     Step {
         name: "asan",
         run: |workspace| asan::main(workspace, ASAN_SEEDS),

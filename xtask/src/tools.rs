@@ -66,8 +66,10 @@ pub(crate) const CI: &[Tool] = &[
 const GO_CASES: &str = "/usr/share/go-1.19/src/net/http/readrequest_test.go";
 
 /// What `cargo xtask soak` runs beside the programs of `ci`.
-pub(crate) const SOAK: &[Tool] =
-    &[Tool::new("haproxy", &["haproxy", "-v"], Origin::Apt("haproxy"))];
+pub(crate) const SOAK: &[Tool] = &[
+    Tool::new("haproxy", &["haproxy", "-v"], Origin::Apt("haproxy")),
+    Tool::new("chrt", &["chrt", "--version"], Origin::Apt("util-linux")),
+];
 
 const NIGHTLY: Tool = Tool::new(
     "nightly toolchain",
