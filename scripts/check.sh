@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Runs every Lua script for a second under Debian's wrk, through scripts/load.sh, against the mock
 # upstream and, when RINGWAY_BIN names it, against ringway in front of it. Any error fails.
-# RINGWAY_BENCH_BIN names ringway-bench; without it it is built.
+# Then ringway takes the floods of floods.sh, a hundredth of each: its other client is served, and
+# everything is given back. RINGWAY_BENCH_BIN names ringway-bench; without it it is built.
 
 source "$(dirname "${BASH_SOURCE[0]}")/harness.sh"
 
@@ -28,4 +29,6 @@ if [[ -n ${RINGWAY_BIN:-} ]]; then
     RINGWAY=$(binary RINGWAY_BIN cli ringway)
     start_gateway ringway 0
     check ringway "$GATEWAY_PORT"
+    "$HERE/floods.sh" --contenders ringway --scale 100 --rounds 1 --seconds 1 \
+        --flags "--upstream-idle-timeout 500ms"
 fi

@@ -18,6 +18,7 @@ pub(crate) fn command() -> Command {
         .subcommand(http1())
         .subcommand(conns())
         .subcommand(slow())
+        .subcommand(flood())
         .subcommand(upstream())
 }
 
@@ -79,6 +80,27 @@ fn slow() -> Command {
         .arg(span("hold", "10s", "how long"))
         .arg(span("every", "1s", "drip: time between two bytes of a connection"))
         .arg(number("bytes-per-second", "1048576", "reader: speed of each connection"))
+        .arg(format())
+}
+
+fn flood() -> Command {
+    Command::new("flood")
+        .about("Clients that mean harm by their number; prints `ready` once all of them are at it")
+        .arg(url())
+        .arg(
+            text(
+                "kind",
+                "resets",
+                "reset after a request or half of one; keep half a head open; read slowly",
+            )
+            .value_parser(["resets", "half-heads", "slow-readers"]),
+        )
+        .arg(number("count", "1000", "connections; resets: in all, else at a time"))
+        .arg(number("batch", "1000", "resets: connections that are open at a time"))
+        .arg(span("hold", "10s", "how long; resets are spread over it"))
+        .arg(span("every", "1s", "half-heads, slow-readers: time between two looks at each"))
+        .arg(number("bytes-per-second", "4096", "slow-readers: speed of each connection"))
+        .arg(number("receive-bytes", "4096", "slow-readers: SO_RCVBUF; the kernel doubles it"))
         .arg(format())
 }
 

@@ -8,6 +8,7 @@
 mod args;
 mod client;
 mod conns;
+mod flood;
 mod http1;
 mod load;
 mod pace;
@@ -26,6 +27,7 @@ fn main() -> std::process::ExitCode {
         Some(("http1", matches)) => http1::run(matches),
         Some(("conns", matches)) => conns::run(matches),
         Some(("slow", matches)) => slow::run(matches),
+        Some(("flood", matches)) => flood::run(matches),
         Some(("upstream", matches)) => upstream::run(matches),
         _ => Err(anyhow::anyhow!("no subcommand; try --help")),
     };

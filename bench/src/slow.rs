@@ -51,7 +51,8 @@ pub(crate) fn run(matches: &ArgMatches) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn say_ready() {
+/// Prints the line that a script waits for.
+pub(crate) fn say_ready() {
     println!("ready");
     // A script waits for this line; without a reader there is nobody to tell.
     drop(std::io::stdout().flush());

@@ -97,3 +97,18 @@ fn slow_clients_of_every_kind_hold_on() {
     let report = json(&[&reader, &hold[..]].concat());
     assert!(report["bytes_in"].as_u64().unwrap() > 0);
 }
+
+#[test]
+fn floods_of_every_kind_run_to_their_end() {
+    let upstream = upstream();
+    let large = format!("{}?bytes=262144", upstream.url);
+    let size = ["--hold", "200ms", "--count", "60", "--batch", "25", "--every", "50ms"];
+    for (kind, url) in
+        [("resets", &upstream.url), ("half-heads", &upstream.url), ("slow-readers", &large)]
+    {
+        let report = json(&[&["flood", "--url", url, "--kind", kind], &size[..]].concat());
+        let seen = (&report["opened"], &report["refused"], &report["ended"]);
+        assert_eq!(seen, (&60.into(), &0.into(), &0.into()), "{kind}");
+        assert!(kind == "slow-readers" || report["bytes_in"] == 0, "{kind}");
+    }
+}

@@ -56,6 +56,12 @@ impl Service {
             errors.write(Level::Warn, "config", warning.clone());
         }
         let nofile = raise_descriptor_limit(&errors);
+        // The allocator asks for huge pages by itself. One of them is zeroed within one fault, and
+        // where the host of a virtual machine has no memory behind it yet, that took 4.4 ms.
+        if !snapshot.settings.huge_pages() {
+            // A kernel without them has nothing to switch off.
+            let _ = rustix::thread::disable_transparent_huge_pages(true);
+        }
         let started = Service::start_parts(Arc::new(snapshot), nofile, &errors);
         // What was noted on the way stands before the start lines, or before the failure.
         errors.flush();
@@ -441,6 +447,8 @@ fn serve_admin(
 fn set_caps(caps: &Caps, snapshot: &Snapshot, descriptors: &Descriptors) {
     let settings = &snapshot.settings;
     caps.set_descriptors_max(descriptors.conns_max());
+    // Without it everything works, with pauses when the table grows under load.
+    let _ = descriptors.grow_table(settings.max_conns());
     if settings.max_conns_per_source().is_some() {
         caps.count_sources(settings.max_conns());
     }

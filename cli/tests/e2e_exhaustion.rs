@@ -43,6 +43,20 @@ fn all_at_once(clients: &mut [Client], target: &str) -> Vec<u16> {
     clients.iter_mut().map(|client| client.reply().expect("a reply").status).collect()
 }
 
+#[test]
+fn the_kernel_is_prepared_for_bursts() {
+    let mock = mock();
+    let nofile = ["sh", "-c", "ulimit -n 4000 && exec \"$0\" \"$@\""];
+    let gateway = Setup::upstream(mock.address).under(&nofile).start();
+    let status = std::fs::read_to_string(format!("/proc/{}/status", gateway.pid())).unwrap();
+    let value = |name: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name));
+        line.expect(name).trim().parse::<u64>().expect(name)
+    };
+    assert!(value("FDSize:") >= 4000, "the table of open files grows under load");
+    assert_eq!(value("THP_enabled:"), 0, "a fault may zero a huge page");
+}
+
 /// With 128 descriptors, one shard and one listener: (128 - 69) / 2.
 const NOFILE: &[&str] = &["sh", "-c", "ulimit -n 128 && exec \"$0\" \"$@\""];
 const CLIENTS: usize = 29;

@@ -43,7 +43,8 @@ pub struct Stats {
     pub buffer_pressure_closes: u64,
     /// Task polls.
     pub polls: u64,
-    /// The longest time between two enters, in microseconds: what everybody else waited.
+    /// The longest turn, in microseconds: what everybody else waited. Time in an enter counts
+    /// where that had nothing to wait for.
     pub turn_us_max: u64,
 }
 

@@ -208,6 +208,32 @@ fn above_the_budget_the_longest_stalled_go_first() {
     });
 }
 
+#[test]
+fn a_small_answer_waits_for_no_bulk_page() {
+    block_on(&config(0), |shard| async move {
+        // Before the first turn has shown them to the kernel.
+        let pages: Vec<_> = std::iter::from_fn(|| shard.page()).collect();
+        assert_eq!(pages.len(), usize::from(BULK_BUFS));
+        let listener = listen(&shard);
+        for stands_in_line in [false, true] {
+            let (client, server) = pair(&shard, &listener).await;
+            client.bulk();
+            if stands_in_line {
+                arm(&client).await;
+            }
+            for _ in 0..3 {
+                client.push(Piece::Static(b"ask")).unwrap();
+                assert_eq!(&server.recv().await.unwrap().unwrap()[..], b"ask");
+                server.push(Piece::Static(b"answer")).unwrap();
+                assert_eq!(&client.recv().await.unwrap().unwrap()[..], b"answer");
+            }
+        }
+        assert_eq!(shard.stats().bufs_free[1], 0, "and all the time there was none");
+        drop(pages);
+        all_is_back(&shard, 0).await;
+    });
+}
+
 /// Pairs of sockets that this process may have open, 5 000 at most.
 fn pairs_allowed() -> usize {
     let limits = std::fs::read_to_string("/proc/self/limits").unwrap();

@@ -112,7 +112,7 @@ slots! {
         BufferPressureCloses,
         /// Turns so far.
         Turns,
-        /// Longest time between two turns with work, in microseconds.
+        /// Longest turn, in microseconds.
         LoopDelayMaxUs,
     }
 }

@@ -46,7 +46,7 @@ const STEPS: &[Step] = &[
             "nsenter",
         ],
     },
-    Step { name: "scripts", run: scripts, tools: &["wrk", "curl"] },
+    Step { name: "scripts", run: scripts, tools: &["wrk", "curl", "ip", "unshare"] },
     Step {
         name: "asan",
         run: |workspace| asan::main(workspace, ASAN_SEEDS),

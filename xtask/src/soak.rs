@@ -30,6 +30,7 @@ const STEPS: &[Step] = &[
     Step { name: "simulator", what: "20 000 seeds, release build", run: simulator },
     Step { name: "memory", what: "Private memory per idle connection", run: memory },
     Step { name: "slow", what: "What slow clients cost the others", run: slow },
+    Step { name: "floods", what: "What floods cost the others, beside nginx", run: floods },
     Step { name: "peers", what: "interop with load runs of 10 s", run: peers },
     Step { name: "versus", what: "CPU per request beside nginx and HAProxy", run: versus },
     Step { name: "mutants", what: "planted faults", run: planted },
@@ -139,6 +140,14 @@ fn memory(workspace: &Workspace) -> anyhow::Result<Outcome> {
 
 fn slow(workspace: &Workspace) -> anyhow::Result<Outcome> {
     script(workspace, "scripts/slow.sh")
+}
+
+fn floods(workspace: &Workspace) -> anyhow::Result<Outcome> {
+    let mut command = release::script(workspace, "scripts/floods.sh", Profile::Dist)?;
+    // Neighbours' time slices are as long as the turns that are judged.
+    command.arg("--realtime");
+    let captured = run::captured(command)?;
+    Ok(Outcome { tally: Tally::step(captured.succeeded), figures: captured.text })
 }
 
 fn versus(workspace: &Workspace) -> anyhow::Result<Outcome> {

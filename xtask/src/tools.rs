@@ -77,8 +77,10 @@ const WSPROTO: &str = "import wsproto; assert wsproto.__version__ == '1.3.2'";
 const GO_CASES: &str = "/usr/share/go-1.19/src/net/http/readrequest_test.go";
 
 /// What `cargo xtask soak` runs beside the programs of `ci`.
-pub(crate) const SOAK: &[Tool] =
-    &[Tool::new("haproxy", &["haproxy", "-v"], Origin::Apt("haproxy"))];
+pub(crate) const SOAK: &[Tool] = &[
+    Tool::new("haproxy", &["haproxy", "-v"], Origin::Apt("haproxy")),
+    Tool::new("chrt", &["chrt", "--version"], Origin::Apt("util-linux")),
+];
 
 const NIGHTLY: Tool = Tool::new(
     "nightly toolchain",

@@ -5,7 +5,9 @@
 //! by a multishot that stays armed between requests; bodies by single shots, one page an arm, armed
 //! when somebody polls. B1: what is unread at the end of the turn after its delivery is copied to
 //! the heap and its page is back. B3: a socket holds at most max(1, free/8) pages of a group.
-//! B4: under low water only sockets that hold nothing may arm; who may not, queues up.
+//! B4: under low water only sockets that hold nothing may arm; who may not, queues up. While bulk
+//! pages are short the first bytes of an answer come into a head page, so that small answers do not
+//! stand in line behind thousands of large ones.
 
 use std::io;
 use std::task::Poll;
@@ -66,15 +68,44 @@ impl Io {
         let receiving = matches!(socket.phase, Phase::Open | Phase::Draining);
         let ended = socket.is(Flag::EOF) || socket.is(Flag::FIN_HELD);
         let over = ended || socket.is(Flag::RECV_FAILED) || self.leaving;
-        if socket.recv != NO_OP || socket.is(Flag::STARVED) || !receiving || over {
+        if socket.recv != NO_OP || !receiving || over {
             return;
         }
-        let group = if socket.is(Flag::BULK) { Group::Bulk } else { Group::Head };
+        let (bulk, starved) = (socket.is(Flag::BULK), socket.is(Flag::STARVED));
+        if bulk && self.answers_in_head(key) {
+            // Whoever stands in line keeps the place, for what comes behind.
+            return self.arm(key, Group::Head);
+        }
+        let group = if bulk { Group::Bulk } else { Group::Head };
+        if starved {
+            return;
+        }
         if self.may_arm(key, group) {
             self.arm(key, group);
         } else {
             self.starve(key, group);
         }
+    }
+
+    /// Something was pushed: the next bytes begin an answer.
+    pub(crate) fn asked(&mut self, key: Key) {
+        let Some(socket) = self.sockets.get_mut(key) else {
+            return;
+        };
+        socket.set(Flag::ASKED, true);
+        if socket.is(Flag::STARVED) && socket.is(Flag::WANT) {
+            self.want_recv(key);
+        }
+    }
+
+    /// Whether the next bytes begin an answer, bulk pages are short and head pages are not.
+    fn answers_in_head(&self, key: Key) -> bool {
+        let asked = self.sockets.get(key).is_some_and(|socket| socket.is(Flag::ASKED));
+        let line = &self.starved[Group::Bulk.index()];
+        asked
+            && (self.is_short(Group::Bulk) || !line.is_empty())
+            && self.pool.held_by(key.index)[Group::Head.index()] == 0
+            && !self.is_short(Group::Head)
     }
 
     /// B3 and B4.
@@ -95,7 +126,7 @@ impl Io {
         let Some(socket) = self.sockets.get_mut(key) else {
             return;
         };
-        let multi = group == Group::Head;
+        let multi = group == Group::Head && !socket.is(Flag::BULK);
         let poll_first = !socket.is(Flag::READY);
         socket.set(Flag::MULTI, multi);
         socket.set(Flag::READY, false);
@@ -332,6 +363,7 @@ impl Io {
             return;
         };
         socket.bytes_in += buf.len() as u64;
+        socket.set(Flag::ASKED, false);
         // A full page: more is waiting, so the next receive need not poll first.
         socket.set(Flag::READY, buf.len() == buf.capacity());
         if socket.phase == Phase::Draining {
@@ -390,7 +422,9 @@ impl Io {
             return;
         };
         socket.set(Flag::READY, true);
-        if socket.is(Flag::WANT) && socket.phase != Phase::Closed {
+        let wants = socket.is(Flag::WANT) && socket.phase != Phase::Closed;
+        // `after_final` arms again for the first bytes of an answer.
+        if wants && !(group == Group::Bulk && self.answers_in_head(key)) {
             self.starve(key, group);
         }
     }

@@ -59,6 +59,7 @@ impl Io {
         };
         let held_bytes = self.sockets.get(key).map_or(0, |socket| socket.held_bytes() as u64);
         self.stats.held_bytes_max = self.stats.held_bytes_max.max(held_bytes);
+        self.asked(key);
         self.touch(key);
         outcome
     }
@@ -97,6 +98,7 @@ impl Io {
             assert!(active.building.is_none(), "scratch: the closure used the same stream");
             active.building = Some(block);
         }
+        self.asked(key);
         self.touch(key);
     }
 

@@ -80,6 +80,8 @@ impl Flag {
     pub(crate) const RECV_FAILED: Flag = Flag(1 << 17);
     /// An end of stream that may be a reset: the send in flight will tell.
     pub(crate) const FIN_HELD: Flag = Flag(1 << 18);
+    /// Something was sent since the last bytes came: what comes next begins an answer.
+    pub(crate) const ASKED: Flag = Flag(1 << 19);
 }
 
 /// The small part.

@@ -316,7 +316,7 @@ fn rings(registry: &Registry, page: &mut Page<'_>) {
     for &(name, kind, help, gauge) in RING_FAMILIES {
         by_shard(registry, page, (name, kind, help), gauge);
     }
-    let help = "Longest time between two turns with work.";
+    let help = "Longest turn of the shard's loop since its start.";
     let mut family = page.family("ringway_core_loop_max_delay_seconds", Kind::Gauge, help);
     for (index, shard) in registry.shards().iter().enumerate() {
         let delay = seconds(shard.level(Gauge::LoopDelayMaxUs));
