@@ -23,8 +23,8 @@ const RUNS: &[&[&str]] = &[
     &["-p", "cli", "--features", "asan", "--test", "e2e*", "--", "--skip", KEEPS_MEMORY],
 ];
 
-/// It waits for freed memory to go back to the system; the sanitizer keeps 256 MiB of it, to see who
-/// still uses it.
+/// It waits for freed memory to go back to the system; the sanitizer keeps 256 MiB of it, to see
+/// who still uses it.
 const KEEPS_MEMORY: &str = "memory_near_its_limit";
 
 /// Runs every line of the table.
