@@ -559,11 +559,15 @@ impl Conn {
 
     fn close(&self) {
         self.closed.set(true);
-        let must_reset = self.core.borrow().wire.must_reset();
+        let (must_reset, has_shut) = {
+            let core = self.core.borrow();
+            (core.wire.must_reset(), core.wire.has_shut())
+        };
         match self.role() {
             _ if must_reset => self.stream.reset(),
-            // The last bytes of a tunnel may still be on their way out.
-            Role::Client if self.stream.queued() == 0 => self.stream.abort(),
+            // Nobody waits for the rest of a request whose reply is complete; the last bytes of a
+            // tunnel are owed.
+            Role::Client if !has_shut => self.stream.abort(),
             _ => self.stream.finish(self.state.shard.now() + FINISH_TIMEOUT),
         }
     }

@@ -90,6 +90,11 @@ impl Raw {
         !self.closing
     }
 
+    /// See [`crate::AnyWire::has_shut`].
+    pub fn has_shut(&self) -> bool {
+        self.shut
+    }
+
     fn is_server(&self) -> bool {
         self.role == Role::Server
     }
@@ -479,6 +484,7 @@ mod tests {
         peer.push(b"", true).unwrap();
         end(&mut peer);
         assert_eq!(peer.sides().write, WriteSide::ShutAfterFlush);
+        assert!(peer.wire.has_shut());
         assert!(peer.push(b"late", false).is_err());
         assert_eq!(peer.wrote(), "whole");
         let mut peer = serving();

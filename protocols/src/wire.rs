@@ -304,6 +304,15 @@ impl AnyWire {
         }
     }
 
+    /// Whether a tunnel's sending side was ended: what is queued then still has to arrive before
+    /// the connection closes, whatever else it came to.
+    pub fn has_shut(&self) -> bool {
+        match self {
+            AnyWire::H1(wire) => wire.has_shut(),
+            AnyWire::Raw(wire) => wire.has_shut(),
+        }
+    }
+
     /// Whether bytes of another protocol flow both ways. A FIN then ends one direction; in every
     /// other state it means that the peer has given the connection up.
     pub fn is_tunnel(&self) -> bool {
@@ -449,7 +458,7 @@ mod tests {
         peer.feed(b"HTTP/1.1 101 x\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n");
         assert!(peer.wire.is_tunnel());
         peer.with(|wire, cx| wire.end(STREAM, None, cx)).unwrap();
-        assert!(peer.wire.is_tunnel(), "half-closed");
+        assert!(peer.wire.is_tunnel() && peer.wire.has_shut(), "half-closed");
     }
 
     #[test]
@@ -457,7 +466,7 @@ mod tests {
         let mut peer = Peer::asked("GET", WireSpec::default());
         peer.feed(b"HTTP/1.1 200 OK\r\n\r\nbody");
         peer.eof(true);
-        assert!(!peer.wire.is_tunnel());
+        assert!(!peer.wire.is_tunnel() && !peer.wire.has_shut());
         let mut peer = Peer::new(Role::Server, WireSpec::default());
         peer.feed(UPGRADE);
         peer.send(&status(200, Length::Exact(2)), b"no").unwrap();

@@ -188,6 +188,11 @@ impl H1 {
         tunnel && matches!(self.read, Read::Tunnel | Read::Done)
     }
 
+    /// See [`crate::AnyWire::has_shut`].
+    pub fn has_shut(&self) -> bool {
+        self.shut
+    }
+
     /// See [`crate::AnyWire::restart_idle`].
     pub fn restart_idle(&mut self, now: Instant) {
         if self.read == Read::Idle && !self.stream && self.deadline.is_some() {
