@@ -203,13 +203,13 @@ fn upgrade(plan: &Plan, request: &mut Head) {
 
 /// Keeps a client's id if it is one, makes one otherwise.
 fn request_id(state: &State, request: &mut Head) {
-    if request.field(b"x-request-id").is_some_and(is_request_id) {
+    if request.known(Name::XRequestId).is_some_and(is_request_id) {
         return;
     }
     let mut id = [0_u8; 32];
     hex(state.shard.random(), &mut id[..16]);
     hex(state.shard.random(), &mut id[16..]);
-    request.set(b"x-request-id", &id);
+    request.set_known(Name::XRequestId, &id);
 }
 
 fn is_request_id(value: &[u8]) -> bool {
@@ -254,7 +254,7 @@ fn answer(track: &Track, down: &End, request: &Head, failure: &Failure) {
         down.conn().call(|wire, cx| wire.drain(false, cx));
     }
     let mut head = state.take_head();
-    let id = request.field(b"x-request-id").unwrap_or_default();
+    let id = request.known(Name::XRequestId).unwrap_or_default();
     let (plan, live) = (track.plan.borrow(), state.live());
     let page = plan.as_deref().and_then(|plan| plan.error_page(failure.status()));
     let listener = live.listener(down.conn().listener());
@@ -263,7 +263,7 @@ fn answer(track: &Track, down: &End, request: &Head, failure: &Failure) {
     state.stamp(&mut head);
     if failure.cause == Cause::TraceRefused {
         let allowed = hops::allowed(state, down.conn(), request);
-        head.push(Name::Allow.text(), allowed.as_bytes());
+        head.push_known(Name::Allow, allowed.as_bytes());
     }
     let sent = if request.method() == b"HEAD" {
         down.send_head(&head, true)
@@ -538,7 +538,7 @@ impl Track {
 
     fn note_request_id(&self, request: &Head) {
         if let (Some(record), Some(id)) =
-            (&mut *self.record.borrow_mut(), request.field(b"x-request-id"))
+            (&mut *self.record.borrow_mut(), request.known(Name::XRequestId))
         {
             record.request_id.set(id);
         }

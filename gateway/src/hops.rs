@@ -42,7 +42,7 @@ impl Via {
             Version::Http11 => &self.http11,
             Version::Http2 => &self.http2,
         };
-        head.push(Name::Via.text(), hop.as_bytes());
+        head.push_known(Name::Via, hop.as_bytes());
     }
 
     /// How often a message was here. Commas inside of comments divide elements as well: no comment
@@ -130,9 +130,9 @@ pub(crate) fn answer(track: &Track, down: &End, request: &Head) -> Result<(), Fa
     let mut head = state.take_head();
     head.set_status(204, b"No Content");
     state.stamp(&mut head);
-    head.push(Name::Allow.text(), allowed.as_bytes());
+    head.push_known(Name::Allow, allowed.as_bytes());
     if let Some(id) = request.known(Name::XRequestId) {
-        head.push(Name::XRequestId.text(), id);
+        head.push_known(Name::XRequestId, id);
     }
     let sent = down.send_head(&head, true);
     state.give_head(head);

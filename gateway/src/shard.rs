@@ -126,7 +126,7 @@ impl State {
         if reply.known(Name::Date).is_none()
             && let Some(date) = self.date()
         {
-            reply.push(Name::Date.text(), &date);
+            reply.push_known(Name::Date, &date);
         }
     }
 

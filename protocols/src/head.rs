@@ -393,6 +393,23 @@ impl Head {
         }
     }
 
+    /// As [`Head::push`], of a well-known name: nothing is looked up. `Other` adds nothing.
+    pub fn push_known(&mut self, name: Name, value: &[u8]) {
+        let Some(field) = self.append_known(name, value) else { return };
+        self.fields.push(field);
+    }
+
+    /// As [`Head::set`], of a well-known name.
+    pub fn set_known(&mut self, name: Name, value: &[u8]) {
+        let Some(field) = self.append_known(name, value) else { return };
+        let mut others = self.fields.iter_mut().filter(|f| f.name == name);
+        let Some(first) = others.next() else { return self.fields.push(field) };
+        *first = field;
+        if others.next().is_some() {
+            self.fields.retain(|f| f.name != name || f.name_at == field.name_at);
+        }
+    }
+
     /// Removes all fields of that name; how many there were.
     pub fn remove(&mut self, name: &[u8]) -> usize {
         let known = Name::find(name);
@@ -458,9 +475,28 @@ impl Head {
         Some(self.field_at(at, name.len() as u16, value))
     }
 
+    fn append_known(&mut self, name: Name, value: &[u8]) -> Option<Field> {
+        let text = name.text();
+        if text.is_empty() {
+            return None;
+        }
+        let name_at = self.arena.len() as u32;
+        self.arena.extend_from_slice(text);
+        self.arena.extend_from_slice(b": ");
+        let value = self.append_value(value);
+        self.arena.extend_from_slice(b"\r\n");
+        let Span { at, len } = value;
+        let name_len = text.len() as u16;
+        Some(Field { name_at, value_at: at, value_len: len, name_len, name, form: Form::Plain })
+    }
+
     fn append_value(&mut self, value: &[u8]) -> Span {
         let at = self.arena.len();
-        self.arena.extend(value.iter().map(|&b| if is_value_byte(b) { b } else { b' ' }));
+        self.arena.extend_from_slice(value);
+        // In place and without a branch, so that many bytes are looked at at once.
+        for byte in self.arena.get_mut(at..).unwrap_or_default() {
+            *byte = if is_value_byte(*byte) { *byte } else { b' ' };
+        }
         Span::new(at, value.len())
     }
 
@@ -700,6 +736,34 @@ mod tests {
             head.set_authority(authority.as_bytes());
             assert_eq!(head.authority(), authority.as_bytes());
             assert_eq!(head.host(), host.as_bytes());
+        }
+    }
+
+    #[test]
+    fn a_known_name_is_set_as_its_text_is() {
+        for there in
+            [&[][..], &[("Via", "1")], &[("via", "1"), ("x", "2"), ("VIA", "3"), ("y", "")]]
+        {
+            let (mut known, mut spelled) = (head(there), head(there));
+            for value in [&b"1.1 a"[..], b"", b"a\r\nb\0\xff\t"] {
+                known.set_known(Name::Via, value);
+                spelled.set(b"via", value);
+                assert_eq!(
+                    known.fields().collect::<Vec<_>>(),
+                    spelled.fields().collect::<Vec<_>>()
+                );
+                let out = |head: &Head| {
+                    let mut out = Vec::new();
+                    head.write_fields(&mut out, |_, _| true);
+                    out
+                };
+                assert_eq!(out(&known), out(&spelled));
+            }
+            known.push_known(Name::Via, b"2");
+            spelled.push(b"via", b"2");
+            known.push_known(Name::Other, b"2");
+            assert_eq!(known.values(Name::Via).count(), 2);
+            assert_eq!(known.count(), spelled.count());
         }
     }
 

@@ -3,6 +3,7 @@
 //! It does no I/O. Everything is appended to a buffer that the connection reuses.
 
 use std::io::Write as _;
+use std::time::SystemTime;
 
 use super::ask::Ask;
 
@@ -48,7 +49,10 @@ impl Length {
 
 /// Appends a reply's head; `connection` is the value of that field, empty for none.
 pub(super) fn head(out: &mut Vec<u8>, status: u16, kind: &[u8], length: Length, connection: &[u8]) {
-    write(out, format_args!("HTTP/1.1 {status} {}\r\nserver: mock\r\n", reason(status)));
+    // As every origin with a clock has to (RFC 9110 section 6.6.1): a gateway then adds none.
+    let date = httpdate::HttpDate::from(SystemTime::now());
+    let reason = reason(status);
+    write(out, format_args!("HTTP/1.1 {status} {reason}\r\nserver: mock\r\ndate: {date}\r\n"));
     match length {
         Length::Exact(bytes) => write(out, format_args!("content-length: {bytes}\r\n")),
         Length::Chunked => out.extend_from_slice(b"transfer-encoding: chunked\r\n"),
@@ -157,6 +161,12 @@ mod tests {
     fn a_head_without_body_announces_none() {
         let mut out = Vec::new();
         head(&mut out, 204, b"", Length::Without, b"close");
-        assert_eq!(out, b"HTTP/1.1 204 No Content\r\nserver: mock\r\nconnection: close\r\n\r\n");
+        let text = String::from_utf8(out).unwrap();
+        let (line, fields) = text.split_once("\r\n").unwrap();
+        assert_eq!(line, "HTTP/1.1 204 No Content");
+        let (server, rest) = fields.split_once("date: ").unwrap();
+        let (date, rest) = rest.split_once("\r\n").unwrap();
+        assert_eq!((server, rest), ("server: mock\r\n", "connection: close\r\n\r\n"));
+        assert!(httpdate::parse_http_date(date).is_ok(), "{date}");
     }
 }
