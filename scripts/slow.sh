@@ -5,7 +5,7 @@
 # spent until then, how many of the slow connections it still holds, how many the gateway says
 # that it shed, and the fast client's p99, are said beside it.
 #
-#   scripts/slow.sh [--rounds 3] [--seconds 5] [--zero-window 1000] [--drip 5000]
+#   scripts/slow.sh [--rounds 5] [--seconds 5] [--zero-window 1000] [--drip 5000]
 #                   [--contender ringway|nginx|haproxy] [--rate 0] [--limit 1.10]
 #                   [--every 1s] [--flags "MORE FLAGS FOR RINGWAY"]
 #
@@ -19,7 +19,7 @@
 
 source "$(dirname "${BASH_SOURCE[0]}")/harness.sh"
 
-ROUNDS=3 SECONDS_EACH=5 ZERO_WINDOW=1000 DRIP=5000 CONTENDER=ringway
+ROUNDS=5 SECONDS_EACH=5 ZERO_WINDOW=1000 DRIP=5000 CONTENDER=ringway
 RATE=0 LIMIT=1.10 EVERY=1s FLAGS=''
 ARGUMENTS=("$@")
 while [[ $# -gt 0 ]]; do

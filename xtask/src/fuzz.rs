@@ -4,7 +4,10 @@
 //! Targets are one line each in `fuzz/`, around the `fuzz_*` functions beside the parsers. Work is
 //! counted in inputs, not in seconds, so that a slow machine tests as much as a fast one.
 
-use anyhow::ensure;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::Relaxed;
+
+use anyhow::{anyhow, ensure};
 
 use crate::run;
 use crate::tally::Tally;
@@ -16,21 +19,42 @@ const INPUT_BYTES_MAX: u32 = 8192;
 /// cost grows with the square, and ten million scripts of 4 096 steps would take days.
 const SCRIPT_BYTES_MAX: u32 = 512;
 
-/// `inputs` for each target, under `sanitizer` (`address`, or `none`: several times faster). A
-/// target is one step of the tally.
+/// `inputs` for each target, under `sanitizer` (`address`, or `none`: several times faster). As
+/// many targets run at a time as there are cores; each is one step of the tally.
 pub(crate) fn main(workspace: &Workspace, inputs: u64, sanitizer: &str) -> anyhow::Result<Tally> {
+    let targets = targets(workspace)?;
+    // Once, so that the jobs below find everything built.
+    let build = ["fuzz", "build", "--sanitizer", sanitizer];
+    ensure!(run::succeeds(run::cargo_nightly(workspace, &build))?, "fuzz targets do not build");
+    let next = AtomicUsize::new(0);
+    let job = || -> anyhow::Result<Tally> {
+        let mut tally = Tally::default();
+        while let Some(target) = targets.get(next.fetch_add(1, Relaxed)) {
+            tally.add(one(workspace, target, inputs, sanitizer)?);
+        }
+        Ok(tally)
+    };
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let ended = std::thread::scope(|scope| {
+        let jobs: Vec<_> = (0..cores).map(|_| scope.spawn(job)).collect();
+        jobs.into_iter().map(|job| job.join()).collect::<Vec<_>>()
+    });
     let mut tally = Tally::default();
-    for target in targets(workspace)? {
-        let runs = format!("-runs={inputs}");
-        let is_script = target.ends_with("_pair");
-        let bytes_max = if is_script { SCRIPT_BYTES_MAX } else { INPUT_BYTES_MAX };
-        let max_len = format!("-max_len={bytes_max}");
-        let args = ["fuzz", "run", "--sanitizer", sanitizer, &target, "--", &runs, &max_len];
-        let succeeded = run::succeeds(run::cargo_nightly(workspace, &args))?;
-        println!("fuzz {target}: {}", if succeeded { "ok" } else { "FAILED" });
-        tally.add(Tally::step(succeeded));
+    for job in ended {
+        tally.add(job.unwrap_or_else(|_| Err(anyhow!("a fuzz job panicked")))?);
     }
     Ok(tally)
+}
+
+fn one(workspace: &Workspace, target: &str, inputs: u64, sanitizer: &str) -> anyhow::Result<Tally> {
+    let runs = format!("-runs={inputs}");
+    let is_script = target.ends_with("_pair");
+    let bytes_max = if is_script { SCRIPT_BYTES_MAX } else { INPUT_BYTES_MAX };
+    let max_len = format!("-max_len={bytes_max}");
+    let args = ["fuzz", "run", "--sanitizer", sanitizer, target, "--", &runs, &max_len];
+    let succeeded = run::succeeds(run::cargo_nightly(workspace, &args))?;
+    println!("fuzz {target}: {}", if succeeded { "ok" } else { "FAILED" });
+    Ok(Tally::step(succeeded))
 }
 
 fn targets(workspace: &Workspace) -> anyhow::Result<Vec<String>> {
