@@ -12,8 +12,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use router::{
-    Cluster, ClusterId, ClusterProtocol, ClusterSpec, Endpoint, EndpointSpec, ProxyVersion,
-    RouteSpec, Table, identity,
+    BuildFault, Builder, Cluster, ClusterId, ClusterProtocol, ClusterSpec, Endpoint, EndpointSpec,
+    PlanId, ProxyVersion, RouteSpec, RuleOrder, Table, ValuePlace, identity,
 };
 
 use crate::cidrs::Cidrs;
@@ -276,25 +276,37 @@ impl Compile<'_> {
     }
 
     fn build(&mut self, items: &[&Item<RouteSpec>]) -> Table {
-        let items: Vec<_> = items.iter().filter(|item| item.spec.is_some()).collect();
-        let specs: Vec<RouteSpec> = items.iter().filter_map(|item| item.spec.clone()).collect();
-        let errors = match Table::build(&specs) {
+        let seed = self.config.settings.seed().unwrap_or_else(random_seed);
+        let order = match self.config.settings.route_order() {
+            "first_match" => RuleOrder::FirstMatch,
+            _ => RuleOrder::Specific,
+        };
+        let mut builder = Builder::new(seed, order);
+        let items: Vec<_> =
+            items.iter().filter_map(|item| Some((*item, item.spec.as_ref()?))).collect();
+        for ((item, spec), plan) in items.iter().zip(0..) {
+            let added = builder.add(&spec.r#match, spec.priority, PlanId(plan));
+            for fault in added.err().into_iter().flatten() {
+                let message = format!("route `{}`: {fault}", item.name);
+                self.fault(build_place(item, &fault), message);
+            }
+        }
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        let errors = match builder.finish(threads) {
             Ok(table) => return table,
             Err(errors) => errors,
         };
         for error in errors {
-            let item = items[error.index];
-            let other = error.other.map(|index| items[index].place(&["id"]));
-            let message = match other {
-                Some(Place { line, .. }) if line > 0 => format!("{error} (line {line})"),
-                _ => error.to_string(),
-            };
-            self.fault(
-                build_place(item, &error.fault),
-                format!("route `{}`: {message}", item.name),
-            );
+            let item = items[error.route.0 as usize].0;
+            let other = error.other.map(|other| items[other.0 as usize].0);
+            let taker = other.map_or(String::new(), |other| {
+                let Place { line, .. } = other.place(&["id"]);
+                format!(" by route `{}` (line {line})", other.name)
+            });
+            let message = format!("route `{}`: {error}{taker}", item.name);
+            self.fault(build_place(item, &error.fault), message);
         }
-        Table::default()
+        Table::empty(seed, order)
     }
 
     /// Clusters no route leads to.
@@ -314,18 +326,34 @@ impl Compile<'_> {
     }
 }
 
-fn build_place(item: &Item<RouteSpec>, fault: &router::BuildFault) -> Place {
+fn build_place(item: &Item<RouteSpec>, fault: &BuildFault) -> Place {
+    let in_list = |key: &str, text: &str| {
+        let list = item.node.as_ref().and_then(|node| node.field("match")?.field(key));
+        let typed = list.map_or(&[][..], |list| list.items());
+        let found = typed.iter().find(|node| node.text() == Some(text));
+        found.map_or(item.place(&["match", key]), |node| node.place)
+    };
     match fault {
-        router::BuildFault::Host { .. } => item.place(&["match", "host"]),
-        router::BuildFault::Path { .. } => item.place(&["match", "path"]),
-        router::BuildFault::Method { method, .. } => {
-            let methods = item.node.as_ref().and_then(|node| node.field("match")?.field("methods"));
-            let typed = methods.map_or(&[][..], |list| list.items());
-            let found = typed.iter().find(|node| node.text() == Some(method));
-            found.map_or(item.place(&["match", "methods"]), |node| node.place)
+        BuildFault::Host(..) => item.place(&["match", "host"]),
+        BuildFault::Path(..) => item.place(&["match", "path"]),
+        BuildFault::Method(method, _) => in_list("methods", method),
+        BuildFault::Source(network, _) => in_list("source", network),
+        BuildFault::Value(ValuePlace::Header, name, _) => {
+            let tests = item.node.as_ref().and_then(|node| node.field("match")?.field("headers"));
+            let typed = tests.map_or(&[][..], |tests| tests.entries()).iter();
+            let mut typed = typed.filter(|(key, _)| key.text.eq_ignore_ascii_case(name));
+            typed.next().map_or(item.place(&["match", "headers"]), |(_, node)| node.place)
         }
+        BuildFault::Value(ValuePlace::QueryParam, name, _) => item.place(&["match", "query", name]),
+        BuildFault::Value(ValuePlace::Cookie, name, _) => item.place(&["match", "cookies", name]),
         _ => item.place(&[]),
     }
+}
+
+/// Chance from the standard library's hash keys, which come from the kernel.
+fn random_seed() -> u64 {
+    use std::hash::{BuildHasher, Hasher, RandomState};
+    RandomState::new().build_hasher().finish()
 }
 
 fn cluster(

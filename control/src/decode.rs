@@ -45,8 +45,6 @@ const LATER: &[&str] = &[
     "cors",
     "discovery",
     "fault",
-    "grpc",
-    "headers",
     "health",
     "include",
     "limit",
@@ -54,8 +52,6 @@ const LATER: &[&str] = &[
     "mirror",
     "plugins",
     "policies",
-    "priority",
-    "query",
     "quota",
     "redirect",
     "rewrite",
@@ -292,6 +288,12 @@ impl<'de> de::Deserializer<'de> for &Node {
         deserialize_u64 visit_u64 u64
     }
 
+    fn deserialize_i32<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+        let text = self.plain("a whole number")?;
+        let number = text.parse().map_err(|_| Error::wrong(self, "a whole number"))?;
+        visitor.visit_i32(number).map_err(|error: Error| error.at(self))
+    }
+
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
         match &self.value {
             Value::List(_) => self.deserialize_seq(visitor),
@@ -363,7 +365,7 @@ impl<'de> de::Deserializer<'de> for &Node {
     }
 
     serde::forward_to_deserialize_any! {
-        i8 i16 i32 i64 i128 u128 f32 f64 char bytes byte_buf unit unit_struct tuple tuple_struct
+        i8 i16 i64 i128 u128 f32 f64 char bytes byte_buf unit unit_struct tuple tuple_struct
         identifier ignored_any
     }
 }

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use engine::{Address, Timer};
 use observe::{Gauge, Metric, Phase, Place, Protocol, Record, WordFamily};
 use protocols::{AnyWire, Fault, Head, Length, Name, PathRule, Version, Wire as _};
-use router::{ProxyVersion, Query};
+use router::{Field, ProxyVersion, Query};
 
 use crate::attempt;
 use crate::conn::{Conn, Running};
@@ -167,11 +167,12 @@ fn path_rule(track: &Track, conn: &Conn) -> PathRule {
 
 fn route(track: &Track, conn: &Conn, request: &Head) -> Result<Rc<Plan>, Failure> {
     let live = track.state.live();
-    let field = |name: &[u8]| request.field(name);
+    let field = |name: &[u8]| Field::of(request.all(name));
     let query = Query {
         method: request.method(),
         host: request.host(),
         path: request.path(),
+        query: request.query().unwrap_or_default(),
         peer: forwarded::client(&track.state, conn, request),
         field: &field,
     };

@@ -7,7 +7,7 @@
 //! Max-Forwards is looked for in OPTIONS and TRACE only.
 
 use protocols::{Head, Name, Version};
-use router::Query;
+use router::{Field, Query};
 
 use crate::conn::Conn;
 use crate::end::End;
@@ -146,12 +146,13 @@ pub(crate) fn answer(track: &Track, down: &End, request: &Head) -> Result<(), Fa
 /// The usual methods that some route takes for a request's host and path, as Allow lists them.
 pub(crate) fn allowed(state: &State, conn: &Conn, request: &Head) -> String {
     let live = state.live();
-    let field = |name: &[u8]| request.field(name);
+    let field = |name: &[u8]| Field::of(request.all(name));
     let peer = forwarded::client(state, conn, request);
     let (host, path) = (request.host(), request.path());
+    let query = request.query().unwrap_or_default();
     let is_taken = |method: &'static str| {
-        let query = Query { method: method.as_bytes(), host, path, peer, field: &field };
-        live.find(&query).is_some()
+        let ask = Query { method: method.as_bytes(), host, path, query, peer, field: &field };
+        live.find(&ask).is_some()
     };
     let methods: Vec<&str> = METHODS.into_iter().filter(|method| is_taken(method)).collect();
     methods.join(", ")

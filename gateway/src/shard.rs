@@ -360,7 +360,7 @@ impl Live {
 
     /// The plan of the route that a request matches.
     pub(crate) fn find(&self, query: &Query<'_>) -> Option<Rc<Plan>> {
-        self.plan(self.snapshot.table.find(query)?.route.0)
+        self.plan(self.snapshot.table.find(query)?.plan.0)
     }
 
     /// The plan of a route.

@@ -329,6 +329,13 @@ impl Head {
         }
     }
 
+    /// The values of all fields of that name, in any case, in order.
+    pub fn all(&self, name: &[u8]) -> impl Iterator<Item = &[u8]> {
+        let known = Name::find(name);
+        let same = move |f: &&Field| same_name(&self.arena, f, known, name);
+        self.fields.iter().filter(same).map(|f| self.value_of(f))
+    }
+
     /// The value of the first field of a well-known name: one byte compared a field.
     pub fn known(&self, name: Name) -> Option<&[u8]> {
         self.fields.iter().find(|f| f.name == name).map(|f| self.value_of(f))

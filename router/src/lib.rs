@@ -8,44 +8,67 @@
 //! Of all routes that match a request, the first in this order wins. Each line decides only among
 //! routes that are equal in the lines above it, and the list is the whole rule:
 //!
-//! 1. an exact host, before a `*.suffix` host, before no host;
-//! 2. of two `*.suffix` hosts, the longer suffix;
-//! 3. an exact path, before a prefix path (`/users/*`), before no path;
-//! 4. of two prefix paths, the longer prefix;
-//! 5. a route that names methods, before one that takes any;
-//! 6. the route declared first.
+//! 1. the higher `priority`; 0 where none is given;
+//! 2. an exact host, before a `*.suffix` host, before no host; of two suffixes the longer;
+//! 3. an exact path, before one with `{name}` segments, before a prefix (`/users/*`), before a
+//!    regular expression, before no path;
+//! 4. of two prefixes, the one with more segments; of two regular expressions, the one that begins
+//!    with more literal segments;
+//! 5. of two paths with `{name}`, the one whose first difference is a literal where the other has a
+//!    name;
+//! 6. a route that names methods, before one that takes any;
+//! 7. more header fields and cookies asked for;
+//! 8. more query parameters asked for;
+//! 9. a route that names source networks, before one that takes any;
+//! 10. the route declared first.
 //!
-//! So a request whose host has routes of its own still falls back to `*.suffix` routes and then to
-//! routes without a host when none of its own matches.
+//! From 3 on this is the order of the Gateway API, with `{name}`, cookies and sources put in. So a
+//! request whose host has routes of its own still falls back to `*.suffix` routes and then to
+//! routes without a host when none of its own matches. With [`RuleOrder::FirstMatch`] only line 10
+//! counts.
 //!
 //! Invariants:
-//! - R1 Ids are dense: `RouteId(i)` is the i-th spec given to [`Table::build`].
+//! - R1 Ids are dense at first: `RouteId(i)` is the i-th rule given to [`Builder::add`].
 //! - R2 A table is immutable and `Send + Sync`; all shards share one.
-//! - R3 Every route in a table can win for some request: a route whose place is wholly taken by
-//!   earlier ones is refused by `build`, with both places named.
+//! - R3 A route whose place is wholly taken by others is refused by [`Builder::finish`], with both
+//!   named.
 //!
-//! Cost of [`Table::find`]: no allocation; three binary searches (host, exact path, prefix path)
-//! plus one step for each *declared* pattern nested around the best one. What a peer sends adds
-//! only the comparison of its own bytes, whatever its number of labels or segments.
+//! Cost of [`Table::find`]: no allocation; a hash of the host and of the path's segments, one look
+//! into the index, one compare of tags, and the check of one or two rules. A peer's choice of path
+//! adds only the hashing of its bytes, and of 32 segments at most.
 
 #![forbid(unsafe_code)]
 
 mod balance;
+mod bytes;
 mod cluster;
+mod hash;
+mod pattern;
+mod predicate;
 mod query;
+mod rule;
 mod spec;
 mod table;
 pub mod units;
 
 pub use balance::{BalanceKind, Balancer};
 pub use cluster::{Cluster, ClusterProtocol, Endpoint, ProxyVersion, identity};
-pub use query::{CAPTURES_MAX, Captures, Match, Query};
-pub use spec::{BufferSpec, ClusterSpec, EndpointSpec, ErrorPageSpec, MatchSpec, RouteSpec};
-pub use table::{BuildError, BuildFault, Table};
+pub use predicate::ValuePlace;
+pub use predicate::value::{ValueSpec, ValueSpecs};
+pub use query::{CAPTURES_MAX, Captures, Field, Match, Query};
+pub use spec::{
+    BufferSpec, ClusterSpec, EndpointSpec, ErrorPageSpec, GrpcMatchSpec, MatchSpec, RouteSpec,
+};
+pub use table::{BuildError, BuildFault, Builder, Explanation, Other, RuleOrder, RuleText, Table};
 
-/// A route: its position in the list given to [`Table::build`].
+/// A route: its position among the rules given to [`Builder::add`], or a free one for a rule that
+/// came later.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RouteId(pub u32);
+
+/// What a route does: a number that means something to whoever gave it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct PlanId(pub u32);
 
 /// A cluster: its position in the snapshot's list of clusters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -7,7 +7,7 @@
 use std::net::IpAddr;
 use std::ops::Range;
 
-use crate::RouteId;
+use crate::{PlanId, RouteId};
 
 /// One request as the table sees it.
 pub struct Query<'a> {
@@ -17,10 +17,34 @@ pub struct Query<'a> {
     pub host: &'a [u8],
     /// The path as it will be forwarded, without the query.
     pub path: &'a [u8],
+    /// What stands behind the `?`, as received.
+    pub query: &'a [u8],
     /// The peer, when it is an IP address.
     pub peer: Option<IpAddr>,
     /// Looks a header field up by its lower-case name.
-    pub field: &'a dyn Fn(&[u8]) -> Option<&'a [u8]>,
+    pub field: &'a dyn Fn(&[u8]) -> Field<'a>,
+}
+
+/// What stands under a name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Field<'a> {
+    /// Nothing.
+    Absent,
+    /// A value.
+    One(&'a [u8]),
+    /// More than one value, so that nobody knows which one counts.
+    Several,
+}
+
+impl<'a> Field<'a> {
+    /// From all values under one name.
+    pub fn of(mut values: impl Iterator<Item = &'a [u8]>) -> Field<'a> {
+        match (values.next(), values.next()) {
+            (None, _) => Field::Absent,
+            (Some(value), None) => Field::One(value),
+            (Some(_), Some(_)) => Field::Several,
+        }
+    }
 }
 
 /// The route that won.
@@ -28,6 +52,8 @@ pub struct Query<'a> {
 pub struct Match {
     /// Which route.
     pub route: RouteId,
+    /// What it does: the number that its rule was given.
+    pub plan: PlanId,
     /// What its pattern captured.
     pub captures: Captures,
 }
@@ -47,12 +73,14 @@ impl Captures {
     /// Captures of a pattern that has none.
     pub const NONE: Captures = Captures { ranges: [(0, 0); CAPTURES_MAX], count: 0 };
 
-    pub(crate) fn tail(start: usize, end: usize) -> Captures {
+    /// Adds a range; one more than there is room for is left out, and no pattern has as many.
+    #[inline]
+    pub(crate) fn push(&mut self, start: usize, end: usize) {
         debug_assert!(start <= end);
-        let mut captures = Captures::NONE;
-        captures.ranges[0] = (clamp(start), clamp(end));
-        captures.count = 1;
-        captures
+        if let Some(range) = self.ranges.get_mut(usize::from(self.count)) {
+            *range = (clamp(start), clamp(end));
+            self.count += 1;
+        }
     }
 
     /// Number of captured ranges.
@@ -83,7 +111,8 @@ mod tests {
 
     #[test]
     fn a_tail_is_one_range() {
-        let captures = Captures::tail(7, 9);
+        let mut captures = Captures::NONE;
+        captures.push(7, 9);
         assert_eq!(captures.len(), 1);
         assert_eq!(captures.range(0), Some(7..9));
         assert_eq!(captures.range(1), None);

@@ -11,6 +11,7 @@ use serde::Deserialize;
 use serde::de::{Deserializer, Error, SeqAccess, Visitor};
 
 use crate::balance::BalanceKind;
+use crate::predicate::value::ValueSpecs;
 use crate::units;
 
 /// One route.
@@ -22,6 +23,9 @@ pub struct RouteSpec {
     /// What the route takes; everything when absent.
     #[serde(default)]
     pub r#match: MatchSpec,
+    /// Of routes that take the same request the one with the highest; 0 by default.
+    #[serde(default)]
+    pub priority: i32,
     /// Name of the cluster it goes to.
     pub cluster: String,
     /// Limit of the whole request, from its head to the reply's last byte.
@@ -80,12 +84,52 @@ pub struct MatchSpec {
     /// Exact (`api.example.com`) or suffix (`*.example.com`).
     #[serde(default)]
     pub host: Option<String>,
-    /// Exact (`/users`) or prefix (`/users/*`).
+    /// Exact (`/users`), with segments of any text (`/users/{id}`), prefix (`/users/*`), or a
+    /// regular expression (`~^/users/[0-9]+$`).
     #[serde(default)]
     pub path: Option<String>,
+    /// A gRPC service or one of its methods, instead of a path.
+    #[serde(default)]
+    pub grpc: Option<GrpcMatchSpec>,
     /// Methods, case-sensitive; empty takes any.
     #[serde(default)]
     pub methods: Vec<String>,
+    /// Header fields, by name in any case.
+    #[serde(default, deserialize_with = "lower_names")]
+    pub headers: ValueSpecs,
+    /// Parameters of the query string.
+    #[serde(default)]
+    pub query: ValueSpecs,
+    /// Cookies.
+    #[serde(default)]
+    pub cookies: ValueSpecs,
+    /// Networks that the client's address is in, like `10.0.0.0/8`; empty takes any.
+    #[serde(default)]
+    pub source: Vec<String>,
+}
+
+/// A gRPC service, or one of its methods: the path `/package.Service/Method`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GrpcMatchSpec {
+    /// With its package, like `shop.v1.Orders`.
+    pub service: String,
+    /// One of its methods; all of them when absent.
+    #[serde(default)]
+    pub method: Option<String>,
+}
+
+/// Names of header fields are compared in lower case.
+fn lower_names<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ValueSpecs, D::Error> {
+    let typed = ValueSpecs::deserialize(deserializer)?;
+    let mut lower = ValueSpecs::new();
+    for (name, test) in typed {
+        let name = name.to_ascii_lowercase();
+        if lower.insert(name.clone(), test).is_some() {
+            return Err(D::Error::custom(format!("header `{name}` is named twice")));
+        }
+    }
+    Ok(lower)
 }
 
 /// One cluster; its name is the key it stands under.

@@ -100,7 +100,8 @@ fn a_file_compiles() {
         host: b"api.example.com",
         path: b"/users/1",
         peer: None,
-        field: &|_| None,
+        query: b"",
+        field: &|_| router::Field::Absent,
     };
     let (plan, found) = snapshot.find(&query).unwrap();
     assert_eq!((plan.id.as_str(), plan.index, plan.cluster), ("users", 0, ClusterId(0)));
@@ -175,7 +176,7 @@ clusters:
   bad: 7
 routes:
   - id: users
-    match: {host: '*', path: users, methods: [GET, get], headers: {}}
+    match: {host: '*', path: users, methods: [GET, get], rewrite: {}}
     cluster: user
     timeout: 5
   - id: users
@@ -218,15 +219,34 @@ r.yaml:29:19: route `users`: host `*` names nothing: leave it out to take any ho
 r.yaml:29:30: route `users`: path `users` does not begin with `/`
 r.yaml:29:52: route `users`: method `get` has lower-case letters: methods are case-sensitive, \
     write them as GET, POST
-r.yaml:29:58: `headers` is not supported by this build
+r.yaml:29:58: `rewrite` is not supported by this build
 r.yaml:30:14: unknown cluster `user` (did you mean `users`?)
 r.yaml:31:14: `5` has no unit: write 5ms, 5s or 5m
 r.yaml:32:9: route id `users` is already used on line 28
 r.yaml:35:5: `id` is missing
 r.yaml:36:14: unknown cluster `no.such`
 r.yaml:37:12: expected true or false, found `yes`
-r.yaml:38:5: route `last`: can never match: route `users` takes the same host, path and methods \
+r.yaml:38:5: route `last`: can never match: what it takes is taken before by route `users` \
     (line 32)";
+
+#[test]
+fn faults_of_predicates_have_their_places() {
+    let text = "version: 1\nlisteners: [{address: '127.0.0.1:8080'}]\n\
+                clusters: {app: {endpoints: ['127.0.0.1:9001']}}\nroutes:\n\
+                - id: all\n  cluster: app\n  priority: high\n  match:\n\
+                \x20   headers: {X-A: {regex: '('}, X-B: {exact: a, prefix: b}, 'X C': c}\n\
+                \x20   query: {q: [1]}\n\
+                \x20   source: [10.0.0.0/8, 10.0.0.1/8]\n";
+    let expected = "\
+r.yaml:7:13: expected a whole number, found `high`
+r.yaml:9:20: route `all`: header `x-a` is no regular expression: at byte 1: unclosed group
+r.yaml:9:39: give exactly one of exact, prefix, regex, present
+r.yaml:9:69: route `all`: header `x c` is no name of a field
+r.yaml:10:16: expected a text, or one of {exact: ..}, {prefix: ..}, {regex: ..}, {present: ..}, \
+    found sequence
+r.yaml:11:26: route `all`: source `10.0.0.1/8` has bits set behind its prefix";
+    assert_eq!(faults(text), expected);
+}
 
 #[test]
 fn all_errors_come_at_once_in_file_order() {

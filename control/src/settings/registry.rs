@@ -77,6 +77,7 @@ const GIB: u64 = 1 << 30;
 
 const LEVELS: &[&str] = &["error", "warn", "info", "debug"];
 const PATH_RULES: &[&str] = &["off", "minimal", "safe", "strict"];
+const ROUTE_ORDERS: &[&str] = &["specific", "first_match"];
 const FORMATS: &[&str] = &["text", "json"];
 
 macro_rules! accessor {
@@ -251,6 +252,8 @@ registry! {
     "path-rule" path_rule: text = "safe", Kind::Word(PATH_RULES), Reload,
         "How paths are brought into one form before routing, and what is refused. A listener's \
          path_rule goes before it.";
+    "route-order" route_order: text = "specific", Kind::Word(ROUTE_ORDERS), Reload,
+        "Which of several matching routes wins: the more specific one, or the first in the file.";
     "chunk-ext-bytes-max" chunk_ext_bytes_max: u16 = "256B", bytes(0, 65_535), Reload,
         "Bytes of extensions on one chunk.";
     "chunk-ext-body-bytes-max" chunk_ext_body_bytes_max: u16 = "16KiB", bytes(0, 65_535), Reload,

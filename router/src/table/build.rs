@@ -1,218 +1,319 @@
-//! From specs to a table: patterns are read and checked here, once, off the data path.
+//! From rules as they were typed to a table, off the data path.
 //!
-//! Every fault is reported, in the order of the specs. Faulty routes are left out while the rest
-//! is still checked, so one mistake does not hide another.
+//! A rule becomes its record at once, so that a million of them take the memory of the table twice
+//! and no more. Rules can be read by several builders side by side, and the table is made by
+//! several threads: each takes hosts whose hashes begin alike. All faults are found.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::Relaxed;
 
+use lanes::Region;
 use thiserror::Error;
 
-use super::Table;
-use super::host::{HostPattern, Hosts};
-use super::path::{Block, PathPattern};
-use super::rank::{Candidates, MethodSet};
-use crate::RouteId;
-use crate::spec::RouteSpec;
+use super::index::{Index, scattered};
+use super::node::{self, Node};
+use super::record::Record;
+use super::regexes::Interned;
+use super::{HOMES, Make, RuleOrder, Table, host_hash, shadow};
+use crate::hash::HashKey;
+use crate::pattern::host::HostPattern;
+use crate::predicate::ValuePlace;
+use crate::rule::{self, Read, Scratch};
+use crate::spec::MatchSpec;
+use crate::{PlanId, RouteId};
 
 /// A route that cannot be part of a table.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("{fault}")]
 pub struct BuildError {
-    /// Position of the faulty route in the list of specs.
-    pub index: usize,
-    /// Position of the other route for faults that are about two.
-    pub other: Option<usize>,
+    /// The faulty route.
+    pub route: RouteId,
+    /// The other route of faults that are about two.
+    pub other: Option<RouteId>,
     /// What is wrong.
     pub fault: BuildFault,
 }
 
-/// What is wrong with a route.
+/// What is wrong with a route: which part as it was typed, and why, to follow it.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum BuildFault {
     /// The host is neither a name nor `*.name`.
-    #[error("host `{host}` {why}")]
-    Host {
-        /// As written.
-        host: String,
-        /// Why, to follow the host.
-        why: &'static str,
-    },
-    /// The path is neither exact nor a prefix.
-    #[error("path `{path}` {why}")]
-    Path {
-        /// As written.
-        path: String,
-        /// Why, to follow the path.
-        why: &'static str,
-    },
+    #[error("host `{0}` {1}")]
+    Host(String, String),
+    /// Not a path pattern.
+    #[error("path `{0}` {1}")]
+    Path(String, String),
     /// Not a method.
-    #[error("method `{method}` {why}")]
-    Method {
-        /// As written.
-        method: String,
-        /// Why, to follow the method.
-        why: &'static str,
-    },
-    /// Earlier routes take every request this one could.
-    #[error("can never match: route `{other}` takes the same host, path and methods")]
-    Unreachable {
-        /// Id of the first route in its place.
-        other: String,
-    },
+    #[error("method `{0}` {1}")]
+    Method(String, String),
+    /// Not a test of a header field, query parameter or cookie.
+    #[error("{0} `{1}` {2}")]
+    Value(ValuePlace, String, String),
+    /// Not a network.
+    #[error("source `{0}` {1}")]
+    Source(String, String),
+    /// The rule as a whole.
+    #[error("{0}")]
+    Rule(String),
+    /// Other rules take every request that this one could.
+    #[error("can never match: what it takes is taken before")]
+    Unreachable,
     /// More routes than ids.
     #[error("too many routes: at most {} are possible", u32::MAX)]
     TooMany,
+    /// Two hosts, or two patterns, have the same 64-bit hash; another seed tells them apart.
+    #[error("meets another host in one hash: try again")]
+    Collision,
 }
 
-type Blocks = BTreeMap<HostPattern, BTreeMap<PathPattern, Candidates>>;
+/// Collects rules.
+#[derive(Debug)]
+pub struct Builder {
+    make: Make,
+    /// For each rule its host, and then its record.
+    arena: Vec<u8>,
+    rules: Vec<Entry>,
+    regexes: Interned,
+    uses: BTreeMap<u64, u32>,
+}
 
-pub(super) fn build(specs: &[RouteSpec]) -> Result<Table, Vec<BuildError>> {
-    let mut errors = Vec::new();
-    let mut blocks = Blocks::new();
-    for (index, spec) in specs.iter().enumerate() {
-        let Ok(id) = u32::try_from(index) else {
-            errors.push(BuildError { index, other: None, fault: BuildFault::TooMany });
-            break;
-        };
-        match read(spec) {
-            Ok((host, path, methods)) => {
-                let candidates = blocks.entry(host).or_default().entry(path).or_default();
-                if let Err(earlier) = candidates.add(methods, RouteId(id)) {
-                    errors.push(unreachable(specs, index, earlier));
-                }
-            }
-            Err(faults) => errors.extend(faults.into_iter().map(|fault| BuildError {
-                index,
-                other: None,
-                fault,
-            })),
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    host: u64,
+    at: usize,
+    route: RouteId,
+}
+
+/// Hosts whose hashes begin with the same four bits are made together.
+const PARTS: usize = 16;
+
+impl Builder {
+    /// Without rules. The seed is what outsiders must not know.
+    pub fn new(seed: u64, order: RuleOrder) -> Builder {
+        Builder {
+            make: Make { key: HashKey::new(seed), order },
+            arena: Vec::new(),
+            rules: Vec::new(),
+            regexes: Interned::default(),
+            uses: BTreeMap::new(),
         }
     }
-    if errors.is_empty() { Ok(assemble(blocks, specs.len())) } else { Err(errors) }
-}
 
-fn unreachable(specs: &[RouteSpec], index: usize, earlier: RouteId) -> BuildError {
-    let other = earlier.0 as usize;
-    let fault = BuildFault::Unreachable { other: specs[other].id.clone() };
-    BuildError { index, other: Some(other), fault }
-}
+    /// Number of rules.
+    pub fn len(&self) -> usize {
+        self.rules.len()
+    }
 
-fn assemble(blocks: Blocks, len: usize) -> Table {
-    let numbers: BTreeMap<HostPattern, u32> = blocks.keys().cloned().zip(0..).collect();
-    Table {
-        hosts: Hosts::new(&numbers),
-        blocks: blocks.into_values().map(Block::new).collect(),
-        len,
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.rules.is_empty()
+    }
+
+    /// Adds a rule behind all others; ids are counted from 0.
+    ///
+    /// # Errors
+    /// All that is wrong with the rule. It takes up its id all the same.
+    pub fn add(
+        &mut self,
+        spec: &MatchSpec,
+        priority: i32,
+        plan: PlanId,
+    ) -> Result<RouteId, Vec<BuildFault>> {
+        let Ok(id) = u32::try_from(self.rules.len()) else {
+            return Err(vec![BuildFault::TooMany]);
+        };
+        let route = RouteId(id);
+        let mut scratch = Scratch::default();
+        let known = (&mut self.regexes, &self.make.key);
+        let read = rule::read(spec, priority, &mut scratch, known);
+        let nowhere = Entry { host: 0, at: usize::MAX, route };
+        self.rules.push(nowhere);
+        let Read { host, rule } = read?;
+        let at = self.arena.len();
+        write_host(&host, &mut self.arena);
+        let record = self.arena.len();
+        rule.write((route, plan), id, &mut self.arena);
+        for hash in Record::at(&self.arena[record..]).iter().flat_map(Record::regexes) {
+            *self.uses.entry(hash).or_default() += 1;
+        }
+        let host = host_hash(&host, &self.make.key);
+        if let Some(entry) = self.rules.last_mut() {
+            *entry = Entry { host, at, route };
+        }
+        Ok(route)
+    }
+
+    /// Adds the rules of another builder of the same seed and order behind its own.
+    ///
+    /// # Errors
+    /// More rules than ids.
+    pub fn append(&mut self, other: Builder) -> Result<(), BuildFault> {
+        let first = self.rules.len();
+        u32::try_from(first + other.rules.len()).map_err(|_| BuildFault::TooMany)?;
+        let shift = self.arena.len();
+        self.arena.extend(&other.arena);
+        for entry in other.rules {
+            let route = RouteId(first as u32 + entry.route.0);
+            let mut moved = Entry { route, ..entry };
+            if entry.at != usize::MAX {
+                moved.at += shift;
+                let (_, record) = split_host(&mut self.arena[moved.at..]);
+                Record::renumber(record, route);
+            }
+            self.rules.push(moved);
+        }
+        for (hash, uses) in other.uses {
+            *self.uses.entry(hash).or_default() += uses;
+        }
+        self.regexes.absorb(other.regexes);
+        Ok(())
+    }
+
+    /// Makes the table, on so many threads at most.
+    ///
+    /// # Errors
+    /// Rules that can never match, in the order of their ids.
+    pub fn finish(mut self, threads: usize) -> Result<Table, Vec<BuildError>> {
+        let next_order = self.rules.len() as u32;
+        self.rules.retain(|entry| entry.at != usize::MAX);
+        let homes = homes(&self.rules);
+        self.rules.sort_unstable_by_key(|entry| (entry.host, entry.route));
+        let mut made = self.make_parts(threads);
+        let mut errors: Vec<BuildError> =
+            made.iter_mut().flat_map(|part| std::mem::take(&mut part.errors)).collect();
+        if !errors.is_empty() {
+            errors.sort_by_key(|error| error.route);
+            return Err(errors);
+        }
+        let mut table = Table::empty(self.make.key.seed(), self.make.order);
+        for part in &made {
+            part.suffixes.iter().for_each(|host| table.suffixes.count(host, 1));
+            table.wide_level = table.wide_level.max(part.wide_level);
+        }
+        table.hosts = Index::from_sorted(made.into_iter().flat_map(|part| part.hosts).collect());
+        table.regexes = self.regexes.settle(&self.uses);
+        table.homes = homes;
+        table.len = self.rules.len();
+        table.next_order = next_order;
+        Ok(table)
+    }
+
+    fn make_parts(&self, threads: usize) -> Vec<Part> {
+        let next = AtomicUsize::new(0);
+        let job = || {
+            let mut made = Vec::new();
+            loop {
+                let part = next.fetch_add(1, Relaxed);
+                if part >= PARTS {
+                    return made;
+                }
+                let from = |part: usize| {
+                    let is_before = |entry: &Entry| (entry.host >> 60) < part as u64;
+                    self.rules.partition_point(is_before)
+                };
+                made.push((part, self.make_part(&self.rules[from(part)..from(part + 1)])));
+            }
+        };
+        let mut made: Vec<(usize, Part)> = std::thread::scope(|scope| {
+            let jobs: Vec<_> = (1..threads.clamp(1, PARTS)).map(|_| scope.spawn(job)).collect();
+            let mut made = job();
+            for job in jobs {
+                // INVARIANT: a panic of a builder's thread is a panic of the builder.
+                made.extend(job.join().expect("a builder's thread"));
+            }
+            made
+        });
+        made.sort_by_key(|(part, _)| *part);
+        made.into_iter().map(|(_, part)| part).collect()
+    }
+
+    /// Makes the nodes of hosts, whose entries are in the order of their hashes.
+    fn make_part(&self, entries: &[Entry]) -> Part {
+        let mut part = Part { wide_level: i64::MIN, ..Part::default() };
+        let mut bytes = Vec::new();
+        let mut drafts = Vec::new();
+        for group in entries.chunk_by(|a, b| a.host == b.host) {
+            let (first, _) = split_host_ref(&self.arena[group[0].at..]);
+            let mut records = Vec::with_capacity(group.len());
+            for entry in group {
+                let (host, record) = split_host_ref(&self.arena[entry.at..]);
+                if host != first {
+                    let fault = BuildFault::Collision;
+                    part.errors.push(BuildError { route: entry.route, other: None, fault });
+                }
+                records.push(&record[..Record::len(record)]);
+            }
+            let host = read_host(first);
+            part.errors.extend(shadow::unreachable(&records, &self.make));
+            drafts.push((group[0].host, node::host_draft(&host, &records, &self.make, &mut bytes)));
+            if !matches!(host, HostPattern::Exact(_)) {
+                let levels = records.iter().filter_map(|record| Record::at(record));
+                let levels = levels.map(|record| record.level(self.make.order));
+                part.wide_level = part.wide_level.max(levels.max().unwrap_or(i64::MIN));
+                part.suffixes.push(host);
+            }
+        }
+        let mut home = Region::zeroed(bytes.len());
+        home.copy_from_slice(&bytes);
+        let home = Arc::new(home);
+        part.hosts = drafts.into_iter().map(|(hash, draft)| (hash, draft.settle(&home))).collect();
+        part
     }
 }
 
-fn read(spec: &RouteSpec) -> Result<(HostPattern, PathPattern, MethodSet), Vec<BuildFault>> {
-    let mut faults = Vec::new();
-    let mut keep = |fault| faults.push(fault);
-    let host = read_host(spec.r#match.host.as_deref()).map_err(&mut keep).ok();
-    let path = read_path(spec.r#match.path.as_deref()).map_err(&mut keep).ok();
-    for method in &spec.r#match.methods {
-        read_method(method).map_err(&mut keep).ok();
-    }
-    let methods = MethodSet::new(spec.r#match.methods.iter().map(String::as_bytes));
-    match (host, path) {
-        (Some(host), Some(path)) if faults.is_empty() => Ok((host, path, methods)),
-        _ => Err(faults),
-    }
+/// What one job made.
+#[derive(Default)]
+struct Part {
+    hosts: Vec<(u64, Node)>,
+    /// Hosts that are not exact.
+    suffixes: Vec<HostPattern>,
+    wide_level: i64,
+    errors: Vec<BuildError>,
 }
 
-fn read_host(host: Option<&str>) -> Result<HostPattern, BuildFault> {
-    let Some(host) = host else { return Ok(HostPattern::Any) };
-    let lower = host.to_ascii_lowercase();
-    let (suffix, name) = match lower.strip_prefix('*') {
-        Some(rest) => (true, rest),
-        None => (false, lower.as_str()),
+/// The hash of each rule's host, by 32 ids in a row.
+fn homes(rules: &[Entry]) -> Index<Arc<[u64; HOMES]>> {
+    let mut pages: Vec<(u64, Arc<[u64; HOMES]>)> = Vec::new();
+    let page = |entry: &Entry| entry.route.0 / HOMES as u32;
+    for group in rules.chunk_by(|a, b| page(a) == page(b)) {
+        let mut hashes = [0; HOMES];
+        for entry in group {
+            hashes[entry.route.0 as usize % HOMES] = entry.host;
+        }
+        pages.push((scattered(RouteId(page(&group[0]))), Arc::new(hashes)));
+    }
+    pages.sort_unstable_by_key(|(hash, _)| *hash);
+    Index::from_sorted(pages)
+}
+
+fn write_host(host: &HostPattern, out: &mut Vec<u8>) {
+    let text = host.text();
+    let kind = match host {
+        HostPattern::Any => 0,
+        HostPattern::Exact(_) => 1,
+        HostPattern::Suffix(_) => 2,
     };
-    let labels = if suffix { name.strip_prefix('.').unwrap_or("") } else { name };
-    if let Some(why) = host_fault(labels, suffix) {
-        return Err(BuildFault::Host { host: host.to_owned(), why });
-    }
-    Ok(if suffix {
-        HostPattern::Suffix(name.bytes().rev().collect())
-    } else {
-        HostPattern::Exact(name.into())
-    })
+    out.extend([kind, text.len() as u8]);
+    out.extend(text);
 }
 
-/// Names as DNS has them, plus `_` and, for exact hosts, `[` IPv6 `]`.
-fn host_fault(name: &str, suffix: bool) -> Option<&'static str> {
-    if !suffix && name.starts_with('[') && name.ends_with(']') {
-        let inner = name.trim_start_matches('[').trim_end_matches(']');
-        let valid = inner.parse::<std::net::Ipv6Addr>().is_ok();
-        return (!valid).then_some("is not an IPv6 address");
-    }
-    let known = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
-    if name.is_empty() {
-        Some("names nothing: leave it out to take any host, or write *.example.com")
-    } else if name.len() > 253 {
-        Some("is longer than 253 bytes")
-    } else if name.contains('*') {
-        Some("has a `*` inside: only a leading `*.` is possible")
-    } else if name.contains(':') {
-        Some("has a port: routes match the name only, leave the port out")
-    } else if !name.bytes().all(known) {
-        Some("has a byte that no host name has")
-    } else if name.split('.').any(str::is_empty) {
-        Some("has an empty label: leave the outer dots out")
-    } else {
-        None
-    }
+/// Host and record of an entry.
+fn split_host(bytes: &mut [u8]) -> (&mut [u8], &mut [u8]) {
+    let len = 2 + usize::from(bytes[1]);
+    bytes.split_at_mut(len)
 }
 
-fn read_path(path: Option<&str>) -> Result<PathPattern, BuildFault> {
-    let Some(path) = path else { return Ok(PathPattern::Any) };
-    if let Some(why) = path_fault(path) {
-        return Err(BuildFault::Path { path: path.to_owned(), why });
-    }
-    Ok(match path.strip_suffix('*') {
-        Some(prefix) => PathPattern::Prefix(prefix.into()),
-        None => PathPattern::Exact(path.into()),
-    })
+fn split_host_ref(bytes: &[u8]) -> (&[u8], &[u8]) {
+    bytes.split_at(2 + usize::from(bytes[1]))
 }
 
-fn path_fault(path: &str) -> Option<&'static str> {
-    let literal = path.strip_suffix('*').unwrap_or(path);
-    if path.starts_with('~') {
-        Some("is a regular expression: these are not supported by this build")
-    } else if !path.starts_with('/') {
-        Some("does not begin with `/`")
-    } else if path.len() > 8192 {
-        Some("is longer than 8192 bytes")
-    } else if path.contains(['{', '}']) {
-        Some("has a `{name}` segment: these are not supported by this build")
-    } else if literal.contains('*') {
-        Some("has a `*` inside: only a trailing `/*` is possible")
-    } else if literal.len() < path.len() && !literal.ends_with('/') {
-        Some("ends with `*` after a partial segment: only a trailing `/*` is possible")
-    } else if path.contains(['?', '#']) {
-        Some("has a `?` or `#`: routes match the path without its query")
-    } else if path.bytes().any(|byte| byte <= b' ' || byte == 0x7f) {
-        Some("has a space or a control character: write it percent-encoded")
-    } else {
-        None
+fn read_host(bytes: &[u8]) -> HostPattern {
+    let text = bytes[2..].to_vec();
+    match bytes[0] {
+        0 => HostPattern::Any,
+        1 => HostPattern::Exact(text),
+        _ => HostPattern::Suffix(text),
     }
-}
-
-/// A token of RFC 9110 §5.6.2. Lower-case forms of common methods are refused because methods
-/// are case-sensitive and such a route would silently never match.
-fn read_method(method: &str) -> Result<(), BuildFault> {
-    let fault = |why| Err(BuildFault::Method { method: method.to_owned(), why });
-    let token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
-    if method.is_empty() || !method.bytes().all(token) {
-        return fault("is not a method name");
-    }
-    if method.len() > 32 {
-        return fault("is longer than 32 bytes");
-    }
-    if method.bytes().any(|byte| byte.is_ascii_lowercase()) {
-        return fault(
-            "has lower-case letters: methods are case-sensitive, write them as GET, POST",
-        );
-    }
-    Ok(())
 }

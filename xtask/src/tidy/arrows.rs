@@ -15,9 +15,10 @@ use crate::workspace::Workspace;
 /// One crate and the crates of ours it may use. Arrows of tests (dev-dependencies) may also go to
 /// `mock`.
 const MAY_USE: &[(&str, &[&str])] = &[
+    ("lanes", &[]),
     ("engine", &[]),
     ("protocols", &[]),
-    ("router", &[]),
+    ("router", &["lanes"]),
     ("observe", &[]),
     ("control", &["protocols", "router", "observe"]),
     ("gateway", &["engine", "protocols", "router", "observe", "control"]),
@@ -38,6 +39,10 @@ const OWNED: &[(&str, &[&str])] = &[
     ("hdrhistogram", &["bench", "cli"]),
     ("mimalloc", &["cli"]),
     ("libc", &["engine"]),
+    ("matchit", &["bench"]),
+    ("foldhash", &["router"]),
+    ("regex-automata", &["router"]),
+    ("regex-syntax", &["router"]),
     ("anyhow", &["cli", "bench", "xtask"]),
     ("clap", &["cli", "bench"]),
 ];
