@@ -20,6 +20,29 @@ pub(crate) fn command() -> Command {
         .subcommand(slow())
         .subcommand(flood())
         .subcommand(upstream())
+        .subcommand(router())
+}
+
+fn router() -> Command {
+    Command::new("router")
+        .about("What the routing table costs: to build, to keep, to ask, to change")
+        .arg(number("rules", "1000000", "rules in the table"))
+        .arg(
+            text(
+                "set",
+                "hosts",
+                "20 rules a host; all under one host; all on one path by a header",
+            )
+            .value_parser(["hosts", "one-host", "header"]),
+        )
+        .arg(number("threads", "2", "threads that build the table"))
+        .arg(
+            Arg::new("peers")
+                .long("peers")
+                .action(ArgAction::SetTrue)
+                .help("also measures matchit on the rules that it knows"),
+        )
+        .arg(format())
 }
 
 fn http1() -> Command {

@@ -1,7 +1,8 @@
 //! `ringway-bench`: load for a gateway, its upstreams, and the numbers that come out.
 //!
-//! It is not part of the gateway and uses none of its code: monoio and std sockets only. One file a
-//! subcommand; `plan` says what load is offered, `load` offers it, `report` says what happened.
+//! It is not part of the gateway and uses none of its code but the routing table, which `router`
+//! measures by itself: monoio and std sockets only. One file a subcommand; `plan` says what load is
+//! offered, `load` offers it, `report` says what happened.
 
 #![forbid(unsafe_code)]
 
@@ -16,6 +17,7 @@ mod plain;
 mod plan;
 mod process;
 mod report;
+mod router;
 mod slow;
 mod tally;
 mod upstream;
@@ -29,6 +31,7 @@ fn main() -> std::process::ExitCode {
         Some(("slow", matches)) => slow::run(matches),
         Some(("flood", matches)) => flood::run(matches),
         Some(("upstream", matches)) => upstream::run(matches),
+        Some(("router", matches)) => router::run(matches),
         _ => Err(anyhow::anyhow!("no subcommand; try --help")),
     };
     match outcome {
