@@ -5,7 +5,7 @@
 use clap::ArgMatches;
 
 use crate::failure::Failure;
-use crate::{check, conns, demo, doctor, mock, run, signal, version};
+use crate::{check, conns, demo, doctor, expect, explain, mock, routes, run, signal, version};
 
 /// One command.
 pub(crate) struct Command {
@@ -24,6 +24,9 @@ pub(crate) const COMMANDS: &[Command] = &[
     run::COMMAND,
     demo::COMMAND,
     check::COMMAND,
+    explain::COMMAND,
+    routes::COMMAND,
+    expect::COMMAND,
     doctor::COMMAND,
     conns::COMMAND,
     signal::RELOAD,

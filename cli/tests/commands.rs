@@ -175,3 +175,78 @@ fn signals_need_a_running_ringway() {
     let file = folder.write("pid", "not a number").display().to_string();
     assert_eq!(said(&["-s", "stop", "--pid-file", &file]).code, Some(1));
 }
+
+const ROUTED: &str = "\
+version: 1
+listeners:
+  - {name: edge, address: '127.0.0.1:0'}
+clusters:
+  users: {endpoints: ['127.0.0.1:9001']}
+  rest: {endpoints: ['127.0.0.1:9002']}
+routes:
+  - {id: user, match: {host: a.example, path: '/users/{id}', methods: [GET]}, cluster: users}
+  - {id: acme, match: {host: a.example, headers: {x-tenant: acme}}, cluster: rest, priority: 7}
+  - {id: numbers, match: {path: '~^/[0-9]+$'}, cluster: rest}
+";
+
+#[test]
+fn explain_names_the_winner_and_what_the_others_lack() {
+    let folder = Folder::new();
+    let file = folder.write("r.yaml", ROUTED).display().to_string();
+    let explain = |words: &[&str]| said(&[&["explain", "-c", &file], words].concat());
+    let won = explain(&["GET", "http://A.example:80/users/%37?x=1"]);
+    assert_eq!((won.code, &*won.err), (Some(0), ""));
+    assert_eq!(
+        won.out,
+        "GET a.example/users/7?x=1\n\
+         route user -> users\n  GET a.example/users/{id}\n  captured: 7\n\
+         not acme: it asks for header `x-tenant` = `acme`; the request has none\n\
+         not numbers: its path is ~^/[0-9]+$\n"
+    );
+    let other = explain(&["GET", "a.example/users/7", "-H", "X-Tenant: acme"]);
+    assert!(other.out.contains("route acme -> rest\n  * a.example*, header `x-tenant` = `acme`, "));
+    assert!(other.out.contains("not user: takes it as well, but the winner has a higher priority"));
+    let none = explain(&["PUT", "a.example/users/7"]);
+    assert_eq!(none.code, Some(1));
+    assert!(none.out.contains("not user: it takes only GET"), "{}", none.out);
+    assert!(none.err.contains("no route takes this request"));
+    let refused = explain(&["GET", "a.example/a%2fb"]);
+    assert_eq!(refused.code, Some(1));
+    assert!(refused.err.contains("encoded_slash"), "{}", refused.err);
+}
+
+#[test]
+fn routes_are_listed_and_filtered() {
+    let folder = Folder::new();
+    let file = folder.write("r.yaml", ROUTED).display().to_string();
+    let all = said(&["routes", "-c", &file]);
+    assert_eq!(all.out.lines().count(), 3);
+    assert!(all.out.starts_with("user -> users: GET a.example/users/{id}\n"), "{}", all.out);
+    let some = said(&["routes", "-c", &file, "--cluster", "rest", "--host", "a.ex"]);
+    assert_eq!(some.out, "acme -> rest: * a.example*, header `x-tenant` = `acme`, priority 7\n");
+}
+
+#[test]
+fn expectations_of_routes_are_checked() {
+    let folder = Folder::new();
+    let file = folder.write("r.yaml", ROUTED).display().to_string();
+    let check = |expected: &str| {
+        let expected = folder.write("expected", expected).display().to_string();
+        said(&["test", &expected, "-c", &file])
+    };
+    let good = check(
+        "# users\nGET a.example/users/1 -> user\n\nGET /12 -> numbers\n\
+         GET a.example/users/1 [X-Tenant: acme] [A: b] -> acme\nPUT a.example/x -> none\n",
+    );
+    assert_eq!((good.code, &*good.out), (Some(0), "4 passed, 0 failed\n"));
+    let bad = check("GET a.example/users/1 -> acme\nGET /1 -> numbers\n");
+    assert_eq!(bad.code, Some(1));
+    assert!(
+        bad.out.contains("expected:1: GET a.example/users/1 -> acme: takes user\n"),
+        "{}",
+        bad.out
+    );
+    assert!(bad.out.ends_with("1 passed, 1 failed\n"));
+    assert_eq!(check("GET a.example\n").code, Some(2), "no arrow");
+    assert_eq!(check("").code, Some(1), "nothing expected");
+}
