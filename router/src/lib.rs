@@ -59,6 +59,8 @@ pub use query::{CAPTURES_MAX, Captures, Field, Match, Query};
 pub use spec::{
     BufferSpec, ClusterSpec, EndpointSpec, ErrorPageSpec, GrpcMatchSpec, MatchSpec, RouteSpec,
 };
+#[cfg(any(test, feature = "fuzz"))]
+pub use table::fuzz_table;
 pub use table::{BuildError, BuildFault, Builder, Explanation, Other, RuleOrder, RuleText, Table};
 
 /// A route: its position among the rules given to [`Builder::add`], or a free one for a rule that

@@ -22,6 +22,8 @@ pub(crate) mod block;
 mod build;
 mod explain;
 mod filter;
+#[cfg(any(test, feature = "fuzz"))]
+mod fuzz;
 mod index;
 mod keyed;
 mod large;
@@ -35,6 +37,8 @@ mod update;
 use block::{Ask, Found};
 pub use build::{BuildError, BuildFault, Builder};
 pub use explain::{Explanation, Other, RuleText};
+#[cfg(any(test, feature = "fuzz"))]
+pub use fuzz::fuzz_table;
 use index::Index;
 use node::Node;
 use probe::Parts;
