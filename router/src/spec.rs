@@ -1,9 +1,9 @@
 //! Routes and clusters as written in configuration.
 //!
-//! The structs only hold what was typed: patterns are checked by [`Table::build`], names and
+//! The structs only hold what was typed: patterns are checked by [`Builder::add`], names and
 //! addresses by `control`. Unknown keys are refused, so a later feature's key is never ignored.
 //!
-//! [`Table::build`]: crate::Table::build
+//! [`Builder::add`]: crate::Builder::add
 
 use std::time::Duration;
 

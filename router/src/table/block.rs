@@ -217,7 +217,7 @@ pub(crate) fn write(
     write_kind(kind, host.text(), records, make, out)
 }
 
-/// As [`write`], of the records of one path of a large host.
+/// As [`fn@write`], of the records of one path of a large host.
 pub(crate) fn write_path(records: &[&[u8]], make: &Make, out: &mut Vec<u8>) -> Option<Span> {
     write_kind(PATH, b"", records, make, out)
 }
