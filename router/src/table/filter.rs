@@ -29,11 +29,12 @@ impl Filter {
             let filter = Filter::sized(room);
             hashes().for_each(|hash| filter.put(hash));
             let count = filter.count.load(Relaxed) as usize;
-            if count <= room {
+            // A larger one than needed would leave the cache.
+            if count <= room && (room <= 2 * count || room == 1024) {
                 return filter;
             }
             // The count is too low where the filter is too full.
-            room = 4 * count;
+            room = if count <= room { count + count / 4 } else { 4 * count };
         }
     }
 
