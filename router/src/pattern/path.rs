@@ -160,7 +160,9 @@ impl<'a> PathPattern<'a> {
         let (own, others) = (self.shape(), other.shape());
         let mut pairs = self.segments().zip(other.segments()).zip(0..);
         pairs.all(|((mine, theirs), at)| {
-            !own.is_literal(at) || (others.is_literal(at) && mine == theirs)
+            // A name takes no empty segment.
+            let is_named = !own.is_literal(at) && !theirs.is_empty();
+            is_named || (others.is_literal(at) && mine == theirs)
         })
     }
 }

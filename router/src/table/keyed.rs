@@ -35,7 +35,7 @@ pub(crate) struct Keyed {
 }
 
 /// What is looked up in a request.
-type Name = (ValuePlace, Box<[u8]>);
+pub(crate) type Name = (ValuePlace, Box<[u8]>);
 
 /// A path whose blocks are still being written.
 #[derive(Debug)]
@@ -176,7 +176,7 @@ impl Keyed {
 }
 
 /// The hash of the value that a rule is found by.
-fn value_hash(rule: Record<'_>, by: &Name, key: &HashKey) -> Option<u64> {
+pub(crate) fn value_hash(rule: Record<'_>, by: &Name, key: &HashKey) -> Option<u64> {
     let exact = rule.predicates().filter_map(|predicate| predicate.exact());
     let mut values = exact.filter(|(place, name, _)| *place == by.0 && **name == *by.1);
     values.next().map(|(_, _, value)| key.bytes(value))
@@ -211,7 +211,7 @@ pub(crate) fn draft(records: &[&[u8]], make: &Make, out: &mut Vec<u8>) -> Draft 
 }
 
 /// The name whose exact value the most rules ask for; any name when none does.
-fn most_asked(records: &[&[u8]]) -> Name {
+pub(crate) fn most_asked(records: &[&[u8]]) -> Name {
     let mut counts: BTreeMap<(ValuePlace, &[u8]), usize> = BTreeMap::new();
     for record in records.iter().filter_map(|record| Record::at(record)) {
         for (place, name, _) in record.predicates().filter_map(|predicate| predicate.exact()) {

@@ -2,13 +2,14 @@
 //!
 //! Looked for among the rules of one host: a rule is out of reach when rules of higher rank whose
 //! path takes at least its paths, and that ask for nothing that it does not ask for, together take
-//! all its methods. In a host with many rules only those with the same pattern are compared, so
-//! that the time stays linear.
+//! all its methods. In a host with many rules only those with the same pattern are compared, and of
+//! these, where they are many, those that want the same value: so the time stays linear.
 
 use std::cmp::Reverse;
 
 use super::block;
 use super::build::{BuildError, BuildFault};
+use super::keyed;
 use super::node;
 use super::record::{Record, Rule};
 use super::{Make, RuleOrder};
@@ -30,7 +31,24 @@ pub(crate) fn unreachable(records: &[&[u8]], make: &Make) -> Vec<BuildError> {
     groups
         .flat_map(|group| {
             let same: Vec<&[u8]> = group.iter().map(|(_, index)| ranked[*index]).collect();
-            among(&same)
+            if same.len() <= block::RULES_MAX { among(&same) } else { by_value(&same, make) }
+        })
+        .collect()
+}
+
+/// Faults of many records with the same path, in the order of their ranks: only those that want the
+/// same value, or none, are compared, and of these no more than a block holds.
+fn by_value(ranked: &[&[u8]], make: &Make) -> Vec<BuildError> {
+    let by = keyed::most_asked(ranked);
+    let value = |record: &&[u8]| keyed::value_hash(Record::at(record)?, &by, &make.key);
+    let mut hashed: Vec<(Option<u64>, usize)> =
+        ranked.iter().enumerate().map(|(index, record)| (value(record), index)).collect();
+    hashed.sort_unstable();
+    let groups = hashed.chunk_by(|a, b| a.0 == b.0);
+    groups
+        .flat_map(|group| {
+            let same = group.iter().take(block::RULES_MAX);
+            among(&same.map(|(_, index)| ranked[*index]).collect::<Vec<_>>())
         })
         .collect()
 }

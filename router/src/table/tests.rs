@@ -438,6 +438,8 @@ fn rules_out_of_reach_name_who_is_in_their_way() {
     let path = |path: &str, methods: &[&str]| (spec(Some("a.b"), Some(path), methods), 0);
     assert_eq!(shadowed(&[path("/x", &["GET"]), path("/x", &["GET"])]), [(1, Some(0))]);
     assert_eq!(shadowed(&[path("/{a}", &[]), path("/{b}", &[])]), [(1, Some(0))], "names differ");
+    let empty = [(path("/{a}/*", &[]).0, 1), path("//x", &[])];
+    assert_eq!(shadowed(&empty), [], "a name takes no empty segment");
     let both = [path("/x", &["GET"]), path("/x", &["PUT"]), path("/x", &["PUT", "GET"])];
     assert_eq!(shadowed(&both), [(2, Some(0))], "together");
     assert_eq!(shadowed(&[path("/*", &[]), path("~^/x", &[])]), [(1, Some(0))], "regexes are last");
