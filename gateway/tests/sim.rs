@@ -393,7 +393,9 @@ impl Totals {
 
     /// Every fault kind and every check must have been met; a few seeds cannot promise that.
     fn demand_all(&self, rules: &Checked) {
-        assert_eq!(self.fired.missing(), Vec::<Fault>::new(), "faults that never fired");
+        let is_due = |fault: &Fault| *fault != RAREST || self.seeds >= SEEDS_FOR_RAREST;
+        let missing: Vec<Fault> = self.fired.missing().into_iter().filter(is_due).collect();
+        assert_eq!(missing, Vec::<Fault>::new(), "faults that never fired");
         let idle: Vec<Rule> =
             Rule::ALL.into_iter().filter(|rule| rules[*rule as usize] == 0).collect();
         assert_eq!(idle, Vec::<Rule>::new(), "ring rules that were never checked");
@@ -412,8 +414,13 @@ fn number(name: &str) -> Option<u64> {
 
 /// Seeds of a run in CI, where nothing else is said.
 const SEEDS: u64 = 40;
-/// So many seeds meet every kind of fault.
+/// So many seeds meet every kind of fault but the rarest.
 const SEEDS_FOR_ALL: u64 = 40;
+/// It fires 0.16 times a seed (3 170 times in 20 000), several times in some: 40 seeds missed it
+/// once.
+const RAREST: Fault = Fault::CancelledSend;
+/// So many seeds meet that one as well.
+const SEEDS_FOR_RAREST: u64 = 1_000;
 
 #[expect(clippy::disallowed_methods, reason = "fresh seeds come from the real clock")]
 fn seeds() -> Vec<u64> {
