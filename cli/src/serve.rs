@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant, SystemTime};
 
 use control::admin::{Admin, AdminAddress};
-use control::{Publisher, Settings, Snapshot, Sources};
+use control::{Publisher, Settings, Snapshot, Sources, random_seed};
 use engine::{Address, BoundListener, Liveness, ShardConfig};
 use gateway::{Caps, Gateway, ShardStart, Start, StartError};
 use observe::{AccessLog, ErrorLog, Format, Gauge, Level, Names, Recorder, Registry, Target};
@@ -372,12 +372,6 @@ fn shard_config(settings: &Settings) -> ShardConfig {
 
 fn liveness(settings: &Settings) -> Liveness {
     Liveness { keepalive_idle: settings.tcp_keepalive(), user_timeout: settings.tcp_user_timeout() }
-}
-
-/// Chance from the standard library's hash keys, which come from the kernel.
-fn random_seed() -> u64 {
-    use std::hash::{BuildHasher, Hasher, RandomState};
-    RandomState::new().build_hasher().finish()
 }
 
 /// Every listener's sockets by shard, and where they are.

@@ -351,7 +351,7 @@ fn build_place(item: &Item<RouteSpec>, fault: &BuildFault) -> Place {
 }
 
 /// Chance from the standard library's hash keys, which come from the kernel.
-fn random_seed() -> u64 {
+pub fn random_seed() -> u64 {
     use std::hash::{BuildHasher, Hasher, RandomState};
     RandomState::new().build_hasher().finish()
 }

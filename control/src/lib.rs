@@ -22,6 +22,7 @@ mod source;
 mod tree;
 
 pub use cidrs::Cidrs;
+pub use compile::random_seed;
 pub use config::fuzz_config;
 pub use error::ConfigError;
 pub use publish::{Acknowledge, Publisher, Subscriber};

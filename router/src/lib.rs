@@ -31,7 +31,7 @@
 //! - R1 Ids are dense at first: `RouteId(i)` is the i-th rule given to [`Builder::add`].
 //! - R2 A table is immutable and `Send + Sync`; all shards share one.
 //! - R3 A route whose place is wholly taken by others is refused by [`Builder::finish`], with both
-//!   named.
+//!   named. Under a host with more than 64 rules only those with the same path are compared.
 //!
 //! Cost of [`Table::find`]: no allocation; a hash of the host and of the path's segments, one look
 //! into the index, one compare of tags, and the check of one or two rules. A peer's choice of path

@@ -2,6 +2,8 @@
 
 use std::net::IpAddr;
 
+use ipnet::IpNet;
+
 use crate::bytes::Reader;
 
 /// Networks in a record: for each its family and prefix length in one byte each, and its address.
@@ -14,39 +16,21 @@ pub(crate) struct Networks<'a> {
 pub(crate) const NETWORKS_MAX: usize = 255;
 
 /// One network, as typed: `10.0.0.0/8`, or an address alone. The error follows it in a message.
-pub(crate) fn read(text: &str) -> Result<(IpAddr, u8), &'static str> {
-    const WHY: &str = "is neither a network like 10.0.0.0/8 nor an address";
-    let (address, len) = match text.split_once('/') {
-        Some((address, len)) => (address, Some(len)),
-        None => (text, None),
-    };
-    let address: IpAddr = address.parse().map_err(|_| WHY)?;
-    let len_max = if address.is_ipv4() { 32 } else { 128 };
-    let len: u8 = len.map_or(Ok(len_max), str::parse).map_err(|_| WHY)?;
-    if len > len_max {
-        return Err(WHY);
-    }
-    if bits(address, len) != bits(address, len_max) {
-        return Err("has bits set behind its prefix");
-    }
-    Ok((address, len))
-}
-
-/// The first `len` bits of an address, the others 0.
-fn bits(address: IpAddr, len: u8) -> u128 {
-    let (bits, width) = match address {
-        IpAddr::V4(address) => (u128::from(address.to_bits()), 32),
-        IpAddr::V6(address) => (address.to_bits(), 128),
-    };
-    let behind = width - u32::from(len).min(width);
-    bits.checked_shr(behind).and_then(|bits| bits.checked_shl(behind)).unwrap_or(0)
+pub(crate) fn read(text: &str) -> Result<IpNet, &'static str> {
+    let address = || text.parse().map(|address: IpAddr| IpNet::from(address));
+    let network: IpNet = text
+        .parse()
+        .or_else(|_| address())
+        .map_err(|_| "is neither a network like 10.0.0.0/8 nor an address")?;
+    if network.trunc() == network { Ok(network) } else { Err("has bits set behind its prefix") }
 }
 
 /// Networks as they stand in a record.
-pub(crate) fn encode(networks: &[(IpAddr, u8)]) -> Vec<u8> {
+pub(crate) fn encode(networks: &[IpNet]) -> Vec<u8> {
     let mut out = Vec::new();
-    for (address, len) in networks {
-        out.extend([if address.is_ipv4() { 4 } else { 6 }, *len]);
+    for network in networks {
+        let address = network.addr();
+        out.extend([if address.is_ipv4() { 4 } else { 6 }, network.prefix_len()]);
         match address {
             IpAddr::V4(address) => out.extend(address.octets()),
             IpAddr::V6(address) => out.extend(address.octets()),
@@ -65,7 +49,7 @@ impl<'a> Networks<'a> {
         self.bytes
     }
 
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (IpAddr, u8)> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = IpNet> {
         let mut reader = Reader::new(self.bytes);
         std::iter::from_fn(move || {
             let (family, len) = (reader.u8()?, reader.u8()?);
@@ -73,7 +57,7 @@ impl<'a> Networks<'a> {
                 4 => IpAddr::from(reader.array::<4>()?),
                 _ => IpAddr::from(reader.array::<16>()?),
             };
-            Some((address, len))
+            IpNet::new(address, len).ok()
         })
     }
 
@@ -82,9 +66,6 @@ impl<'a> Networks<'a> {
         let Some(peer) = peer.map(|peer| peer.to_canonical()) else {
             return false;
         };
-        let takes = |(network, len): (IpAddr, u8)| {
-            network.is_ipv4() == peer.is_ipv4() && bits(peer, len) == bits(network, len)
-        };
-        self.iter().any(takes)
+        self.iter().any(|network| network.contains(&peer))
     }
 }

@@ -146,7 +146,7 @@ impl Table {
         let (place, name, test) = match predicate {
             Predicate::Value { place, name, test } => (place, lossy(name), test),
             Predicate::Source(networks) => {
-                let networks = networks.iter().map(|(address, len)| format!("{address}/{len}"));
+                let networks = networks.iter().map(|network| network.to_string());
                 return format!("a source in {}", networks.collect::<Vec<_>>().join(", "));
             }
         };
