@@ -138,6 +138,9 @@ impl Stream {
     }
 
     /// Ready below half of the cap, if there is room at all; an error when the socket failed.
+    ///
+    /// Whoever passes pages on asks for room before it receives: a page in the hand of a task that
+    /// waits for room is freed by nobody, and when all are, no socket gets one.
     pub fn poll_room(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let task = TaskId::of(cx.waker());
         let polled = self.core.io(|io| io.poll_room(self.key, task));
