@@ -15,6 +15,7 @@ mod compile;
 mod config;
 mod decode;
 mod error;
+pub mod journal;
 mod publish;
 pub mod settings;
 mod snapshot;
