@@ -24,8 +24,28 @@ pub(super) fn fault(path: &Path, message: &str, error: &io::Error) -> ConfigErro
     ConfigError::new(path.display().to_string(), format!("{message}: {error}"))
 }
 
-/// Makes the folder if it is not there, and locks it until the file is dropped.
-pub(super) fn lock(folder: &Path) -> Result<File, ConfigError> {
+/// The folder is ours. Dropped, it is free at once: closing the file alone would leave it locked
+/// for as long as a child process that is being started has a copy of the descriptor.
+#[derive(Debug)]
+pub(super) struct Lock(File);
+
+#[cfg(test)]
+impl Lock {
+    /// Another descriptor of the same open file.
+    pub(super) fn copy(&self) -> File {
+        self.0.try_clone().unwrap()
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Closing the file is next, which unlocks it as well.
+        let _ = self.0.unlock();
+    }
+}
+
+/// Makes the folder if it is not there, and locks it.
+pub(super) fn lock(folder: &Path) -> Result<Lock, ConfigError> {
     let cannot = |error: io::Error| fault(folder, "cannot be used for the journal", &error);
     if !folder.try_exists().map_err(cannot)? {
         make(folder).map_err(cannot)?;
@@ -34,7 +54,7 @@ pub(super) fn lock(folder: &Path) -> Result<File, ConfigError> {
     options.create(true).truncate(false).write(true).mode(FILE_MODE);
     let file = options.open(folder.join(LOCK)).map_err(cannot)?;
     match file.try_lock() {
-        Ok(()) => Ok(file),
+        Ok(()) => Ok(Lock(file)),
         Err(fs::TryLockError::Error(error)) => Err(cannot(error)),
         Err(fs::TryLockError::WouldBlock) => {
             let message = "the journal is in use by another process";

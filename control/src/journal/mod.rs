@@ -29,13 +29,13 @@ mod folder;
 mod lines;
 mod segment;
 
-use std::fs::{self, File};
+use std::fs;
 use std::io;
 use std::path::Path;
 
 use crate::error::ConfigError;
 use compact::Work;
-use folder::Files;
+use folder::{Files, Lock};
 use segment::Segment;
 
 pub use entry::{Change, LINE_BYTES_MAX, fuzz_journal};
@@ -65,7 +65,7 @@ pub struct Journal {
     /// None below this many either, after one has failed.
     retry_bytes: u64,
     /// Released last, after the compaction has ended.
-    _lock: File,
+    _lock: Lock,
 }
 
 /// The first error of a commit, kept to be given again.

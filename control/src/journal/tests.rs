@@ -163,6 +163,17 @@ fn a_folder_has_one_owner() {
     scratch.open();
 }
 
+/// A process that is being started has copies of all descriptors for a moment.
+#[test]
+fn a_dropped_journal_is_free_though_a_descriptor_lives_on() {
+    let scratch = Scratch::new();
+    let journal = scratch.open();
+    let copy = journal._lock.copy();
+    drop(journal);
+    scratch.open();
+    drop(copy);
+}
+
 #[test]
 fn only_the_owner_may_read_the_files() {
     use std::os::unix::fs::PermissionsExt as _;

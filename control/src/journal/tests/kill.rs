@@ -86,10 +86,11 @@ fn a_killed_process_has_lost_nothing_that_it_acknowledged() {
     for lines in [1, 2, 17, 40, 90, 200] {
         let mut child = start(&scratch.0);
         let output = BufReader::new(child.stdout.take().unwrap());
-        let told = output.lines().map(Result::unwrap).filter_map(|line| {
+        let mut told = output.lines().map(Result::unwrap).filter_map(|line| {
             line.strip_prefix("committed ").map(|number| number.parse::<usize>().unwrap())
         });
-        let last = told.take(lines).last().unwrap();
+        // The pipe stays open until the kill: a child that cannot write ends in an orderly way.
+        let last = told.by_ref().take(lines).last().unwrap();
         child.kill().unwrap();
         child.wait().unwrap();
         first = check(&scratch.0, first, last);
