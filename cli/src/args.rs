@@ -143,6 +143,7 @@ fn value_name(kind: Kind) -> &'static str {
         Kind::Word(_) => "WORD",
         Kind::Admin => "ADDR|PATH",
         Kind::Target => "off|stdout|PATH",
+        Kind::Folder => "off|PATH",
         Kind::Cidrs => "NETWORKS",
         Kind::Token => "NAME",
     }
@@ -189,6 +190,14 @@ pub(crate) fn admin_flag() -> Arg {
         .long("admin")
         .value_name("ADDR|PATH")
         .help("The admin server of the running ringway [env: RINGWAY_ADMIN]")
+}
+
+/// `--live`: ask the running ringway instead of reading a configuration.
+pub(crate) fn live_flag() -> Arg {
+    Arg::new("live")
+        .long("live")
+        .action(ArgAction::SetTrue)
+        .help("Ask the running ringway, at --admin, instead of reading a configuration")
 }
 
 /// Where the admin server is, by flag, variable or default.

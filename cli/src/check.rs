@@ -1,10 +1,11 @@
 //! `ringway check` (`-t`, `-T`): would this configuration take? Nothing is bound or started.
 
 use clap::{Arg, ArgAction, ArgMatches};
-use control::{ConfigError, Snapshot, Sources};
+use control::{ConfigError, RouteStore, Snapshot, Sources};
 
 use crate::args;
 use crate::command::Command;
+use crate::explain;
 use crate::failure::Failure;
 use crate::output;
 
@@ -27,7 +28,7 @@ fn define(command: clap::Command) -> clap::Command {
 fn run(matches: &ArgMatches) -> Result<(), Failure> {
     let sources = args::sources(matches);
     let snapshot = load(&sources)?;
-    for warning in &snapshot.warnings {
+    for warning in snapshot.warnings.iter() {
         output::note(&format!("warning: {warning}"));
     }
     if matches.get_flag("dump") {
@@ -44,12 +45,23 @@ fn run(matches: &ArgMatches) -> Result<(), Failure> {
 
 /// Loads a configuration; all its faults in one failure.
 pub(crate) fn load(sources: &Sources) -> Result<Snapshot, Failure> {
+    require_source(sources)?;
+    control::load(sources).map_err(|errors| Failure::Refused(describe(&errors)))
+}
+
+/// Loads a configuration and the journal of its routes, to run it.
+pub(crate) fn load_store(sources: &Sources) -> Result<(Snapshot, RouteStore), Failure> {
+    require_source(sources)?;
+    RouteStore::load(sources).map_err(|errors| Failure::Refused(describe(&errors)))
+}
+
+fn require_source(sources: &Sources) -> Result<(), Failure> {
     if sources.file.is_none() && sources.upstream.is_empty() {
         let hint = "nothing to serve: give --config FILE, or --listen and --upstream \
                     (ringway demo needs neither)";
         return Err(Failure::Usage(hint.into()));
     }
-    control::load(sources).map_err(|errors| Failure::Refused(describe(&errors)))
+    Ok(())
 }
 
 /// All faults, one after the other, with their number last.
@@ -62,14 +74,14 @@ pub(crate) fn describe(errors: &[ConfigError]) -> String {
 /// A snapshot as text: what listens, where requests go, and every setting with its source.
 pub(crate) fn effective(snapshot: &Snapshot) -> String {
     let mut text = String::new();
-    for listener in &snapshot.listeners {
+    for listener in snapshot.listeners.iter() {
         text.push_str(&format!("listener {} {}\n", listener.name, listener.address));
     }
-    for route in &snapshot.routes {
-        let cluster = snapshot.cluster(route.cluster).map_or("?", |cluster| &cluster.name);
-        text.push_str(&format!("route {} -> {cluster}\n", route.id));
+    for route in snapshot.routes.ids() {
+        let (name, cluster) = (explain::name(snapshot, route), explain::cluster(snapshot, route));
+        text.push_str(&format!("route {name} -> {cluster}\n"));
     }
-    for cluster in &snapshot.clusters {
+    for cluster in snapshot.clusters.iter() {
         let endpoints: Vec<&str> =
             cluster.endpoints.iter().map(|endpoint| endpoint.address.as_str()).collect();
         text.push_str(&format!("cluster {}: {}\n", cluster.name, endpoints.join(", ")));

@@ -8,7 +8,11 @@ use std::net::{SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
+use clap::ArgMatches;
 use control::admin::AdminAddress;
+
+use crate::args;
+use crate::failure::Failure;
 
 /// For one read or write.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -51,6 +55,18 @@ pub(crate) fn admin_page(admin: &AdminAddress, path: &str) -> io::Result<Reply> 
         }
         AdminAddress::Tcp(address) => Client::connect(*address)?.send(request.as_bytes()),
         AdminAddress::Off => Err(io::Error::new(ErrorKind::InvalidInput, "admin is off")),
+    }
+}
+
+/// The text of a page of the running ringway.
+pub(crate) fn live_page(matches: &ArgMatches, path: &str) -> Result<String, Failure> {
+    let admin = args::admin_address(matches)?;
+    let reply = admin_page(&admin, path).map_err(|error| {
+        Failure::Refused(format!("no ringway answers on {admin}: {error}; is it running?"))
+    })?;
+    match reply.status {
+        200 => Ok(reply.text()),
+        _ => Err(Failure::Refused(reply.text().trim_end().to_owned())),
     }
 }
 

@@ -5,6 +5,7 @@
 //! real sockets. It is not a benchmark: client, gateway and upstreams share the machine.
 
 use std::net::SocketAddr;
+use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::{Duration, Instant};
 
 use ::mock::http1::{Options, Running};
@@ -19,7 +20,7 @@ use crate::client::{self, Client, Reply};
 use crate::command::Command;
 use crate::failure::Failure;
 use crate::output;
-use crate::run;
+use crate::run::{self, EVENTS_MAX, Event};
 use crate::serve::Service;
 
 pub(crate) const COMMAND: Command = Command {
@@ -43,9 +44,11 @@ fn define(command: clap::Command) -> clap::Command {
 }
 
 fn demo(matches: &ArgMatches) -> Result<(), Failure> {
-    let signals = run::signals()?;
+    let (sender, events) = sync_channel(EVENTS_MAX);
+    run::forward_signals(sender.clone())?;
     let upstreams = [start_mock()?, start_mock()?];
-    let service = Service::start(check::load(&sources(matches, &upstreams))?)?;
+    let (snapshot, store) = check::load_store(&sources(matches, &upstreams))?;
+    let mut service = Service::start(snapshot, store, sender)?;
     let edge = match service.addresses().first() {
         Some(Address::Inet(edge)) => *edge,
         _ => return Err(Failure::Internal("the demo has no address".into())),
@@ -56,15 +59,21 @@ fn demo(matches: &ArgMatches) -> Result<(), Failure> {
     output::print(&told)?;
     if !matches.get_flag("once") {
         output::print(&what_to_try(edge, &service))?;
-        while let Ok(signal) = signals.recv() {
-            if [SIGTERM, SIGINT, SIGQUIT].contains(&signal) {
-                break;
-            }
-        }
+        wait_for_end(&mut service, &events);
     }
     service.drain(Some(Instant::now() + DRAIN));
     service.join();
     Ok(())
+}
+
+fn wait_for_end(service: &mut Service, events: &Receiver<Event>) {
+    while let Ok(event) = events.recv() {
+        match event {
+            Event::Signal(SIGTERM | SIGINT | SIGQUIT) => return,
+            Event::Signal(_) => {}
+            Event::Change(change) => service.change(vec![change], true),
+        }
+    }
 }
 
 fn start_mock() -> Result<Running, Failure> {

@@ -72,7 +72,7 @@ fn expect(snapshot: &Snapshot, line: &str) -> Result<Option<String>, Failure> {
     let fields: Vec<&str> = fields.into_iter().filter(|field| !field.is_empty()).collect();
     let (method, url) = start.trim().split_once(' ').ok_or_else(unclear)?;
     let request = TypedRequest::new((method, url.trim()), &fields, None, snapshot)?;
-    let found = request.with(|query| snapshot.table.find(query));
+    let found = request.with(|query| snapshot.routes.table.find(query));
     let name = found.map_or("none", |found| explain::name(snapshot, found.route));
     Ok((name != wanted.trim()).then(|| format!("takes {name}")))
 }

@@ -5,10 +5,12 @@ use std::net::IpAddr;
 
 use clap::{Arg, ArgAction, ArgMatches, value_parser};
 use control::Snapshot;
+use control::admin::ExplainQuery;
 use router::{Match, RouteId, RuleText};
 
 use crate::args;
 use crate::check;
+use crate::client;
 use crate::command::Command;
 use crate::failure::Failure;
 use crate::output;
@@ -35,28 +37,63 @@ fn define(command: clap::Command) -> clap::Command {
         .value_name("IP")
         .value_parser(value_parser!(IpAddr))
         .help("The client's address");
-    args::with_source_flags(command.arg(method).arg(url).arg(field).arg(source))
+    let command = command.arg(method).arg(url).arg(field).arg(source).arg(args::live_flag());
+    args::with_source_flags(command)
 }
 
 fn run(matches: &ArgMatches) -> Result<(), Failure> {
-    let snapshot = check::load(&args::sources(matches))?;
-    let text = |name: &str| matches.get_one::<String>(name).map_or("", String::as_str);
+    let text = |name: &str| matches.get_one::<String>(name).cloned().unwrap_or_default();
     let fields = matches.get_many::<String>("header").into_iter().flatten();
-    let fields: Vec<&str> = fields.map(String::as_str).collect();
-    let source = matches.get_one::<IpAddr>("source").copied();
-    let request = TypedRequest::new((text("method"), text("url")), &fields, source, &snapshot)?;
+    let asked = ExplainQuery {
+        method: text("method"),
+        url: text("url"),
+        fields: fields.cloned().collect(),
+        source: matches.get_one::<IpAddr>("source").map(IpAddr::to_string),
+    };
+    if matches.get_flag("live") {
+        return output::print(&live(matches, &asked)?);
+    }
+    let snapshot = check::load(&args::sources(matches))?;
+    let request = typed(&snapshot, &asked)?;
     output::print(&explained(&snapshot, &request))?;
-    match request.with(|query| snapshot.table.find(query)) {
+    match request.with(|query| snapshot.routes.find(query)) {
         Some(_) => Ok(()),
         None => Err(Failure::Refused("no route takes this request".into())),
     }
 }
 
+fn typed(snapshot: &Snapshot, asked: &ExplainQuery) -> Result<TypedRequest, Failure> {
+    let source = asked.source.as_deref().map(str::parse::<IpAddr>).transpose();
+    let source = source.map_err(|_| Failure::Usage("the source is no IP address".into()))?;
+    let fields: Vec<&str> = asked.fields.iter().map(String::as_str).collect();
+    TypedRequest::new((&asked.method, &asked.url), &fields, source, snapshot)
+}
+
+/// Asks the running ringway.
+fn live(matches: &ArgMatches, asked: &ExplainQuery) -> Result<String, Failure> {
+    let mut query = form_urlencoded::Serializer::new(String::new());
+    query.append_pair("method", &asked.method).append_pair("url", &asked.url);
+    for field in &asked.fields {
+        query.append_pair("header", field);
+    }
+    if let Some(source) = &asked.source {
+        query.append_pair("source", source);
+    }
+    client::live_page(matches, &format!("/explain?{}", query.finish()))
+}
+
+/// The answer of `/explain`.
+pub(crate) fn page(snapshot: &Snapshot, asked: &ExplainQuery) -> Result<String, String> {
+    let request = typed(snapshot, asked).map_err(|failure| failure.to_string())?;
+    Ok(explained(snapshot, &request))
+}
+
 fn explained(snapshot: &Snapshot, request: &TypedRequest) -> String {
-    let explanation = request.with(|query| snapshot.table.explain(query));
+    let explanation = request.with(|query| snapshot.routes.table.explain(query));
     let mut text = format!("{}\n", request.line());
-    if let Some(found) = explanation.winner {
-        text.push_str(&winner(snapshot, request, found));
+    match explanation.winner {
+        Some(found) => text.push_str(&winner(snapshot, request, found)),
+        None => text.push_str("no route\n"),
     }
     for other in explanation.others {
         // Writing to a String cannot fail.
@@ -66,10 +103,8 @@ fn explained(snapshot: &Snapshot, request: &TypedRequest) -> String {
 }
 
 fn winner(snapshot: &Snapshot, request: &TypedRequest, found: Match) -> String {
-    let plan = snapshot.routes.get(found.plan.0 as usize);
-    let cluster = plan.and_then(|plan| snapshot.cluster(plan.cluster));
-    let cluster = cluster.map_or("?", |cluster| &cluster.name);
-    let rule = snapshot.table.describe(found.route).unwrap_or_default();
+    let cluster = cluster(snapshot, found.route);
+    let rule = snapshot.routes.table.describe(found.route).unwrap_or_default();
     let mut text = format!("route {} -> {cluster}\n", name(snapshot, found.route));
     let _ = writeln!(text, "  {}", words(&rule));
     let captures = (0..found.captures.len()).filter_map(|at| found.captures.range(at));
@@ -95,5 +130,12 @@ pub(crate) fn words(rule: &RuleText) -> String {
 
 /// A route's name.
 pub(crate) fn name(snapshot: &Snapshot, route: RouteId) -> &str {
-    snapshot.routes.get(route.0 as usize).map_or("?", |plan| &plan.id)
+    snapshot.routes.name(route).unwrap_or("?")
+}
+
+/// The name of a route's cluster.
+pub(crate) fn cluster(snapshot: &Snapshot, route: RouteId) -> &str {
+    let plan = snapshot.routes.plan_of(route);
+    let cluster = plan.and_then(|plan| snapshot.cluster(plan.cluster));
+    cluster.map_or("?", |cluster| &cluster.name)
 }

@@ -1,11 +1,12 @@
 //! `ringway run`: the gateway until a signal ends it.
 //!
-//! The main thread is the control thread: it starts the service and then only waits for signals.
+//! The main thread is the control thread: it starts the service and then only waits for signals
+//! and for changes of routes.
 //! TERM and INT drain up to `drain-timeout`, a second one cuts; QUIT drains without a deadline;
 //! HUP reloads; USR1 reopens the logs. Exit 0 after a clean drain, 6 when connections were cut.
 
 use std::path::PathBuf;
-use std::sync::mpsc::{Receiver, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -17,6 +18,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::Signals;
 
 use crate::args;
+use crate::change::Change;
 use crate::check;
 use crate::command::Command;
 use crate::descriptors::Descriptors;
@@ -55,16 +57,17 @@ fn run(matches: &ArgMatches) -> Result<(), Failure> {
         return print_effective(&sources);
     }
     // Before anything else, so that a signal during start neither kills nor is lost.
-    let signals = signals()?;
-    let snapshot = check::load(&sources)?;
-    let service = Service::start(snapshot)?;
+    let (sender, events) = sync_channel(EVENTS_MAX);
+    forward_signals(sender.clone())?;
+    let (snapshot, store) = check::load_store(&sources)?;
+    let service = Service::start(snapshot, store, sender)?;
     let pid_file = PidFile::write(matches.get_one::<PathBuf>("pid-file"))?;
     if !matches.get_flag("quiet") {
         service.announce();
     }
     notify(&[NotifyState::Ready]);
     let panics = PanicWatch::new(Instant::now());
-    let done = Control { service, sources, stage: Stage::Running, panics }.run(&signals);
+    let done = Control { service, sources, stage: Stage::Running, panics }.run(&events);
     drop(pid_file);
     done
 }
@@ -88,21 +91,31 @@ fn by_nofile(snapshot: &Snapshot) -> String {
     format!("# {}\n", descriptors.describe(settings.max_conns()))
 }
 
-/// Signals, received by a thread of their own so that the main thread can also wait for time.
-pub(crate) fn signals() -> Result<Receiver<i32>, Failure> {
+/// What the control thread waits for.
+pub(crate) enum Event {
+    Signal(i32),
+    /// Somebody wants routes changed.
+    Change(Change),
+}
+
+/// Events that may wait: more changes than admin connections cannot.
+pub(crate) const EVENTS_MAX: usize = 64;
+
+/// Signals are received by a thread of their own, so that the main thread can also wait for other
+/// events and for time.
+pub(crate) fn forward_signals(sender: SyncSender<Event>) -> Result<(), Failure> {
     let internal = |error: std::io::Error| Failure::Internal(format!("signals: {error}"));
     let wanted = [SIGTERM, SIGINT, SIGQUIT, SIGHUP, SIGUSR1];
     let mut signals = Signals::new(wanted).map_err(internal)?;
-    let (sender, receiver) = sync_channel(64);
     let forward = move || {
         for signal in signals.forever() {
-            if sender.send(signal).is_err() {
+            if sender.send(Event::Signal(signal)).is_err() {
                 return;
             }
         }
     };
     thread::Builder::new().name("signals".into()).spawn(forward).map_err(internal)?;
-    Ok(receiver)
+    Ok(())
 }
 
 /// Panics within [`PANIC_WINDOW`] that end the process.
@@ -156,11 +169,11 @@ struct Control {
 }
 
 impl Control {
-    fn run(mut self, signals: &Receiver<i32>) -> Result<(), Failure> {
+    fn run(mut self, events: &Receiver<Event>) -> Result<(), Failure> {
         while !self.service.is_finished() {
             let look = if self.stage == Stage::Running { LOOK } else { LOOK_DRAINING };
-            if let Ok(signal) = signals.recv_timeout(look) {
-                self.handle(signal);
+            if let Ok(event) = events.recv_timeout(look) {
+                self.take(event, events);
             }
             self.end_grace(Instant::now());
             self.watch_panics(Instant::now());
@@ -178,6 +191,20 @@ impl Control {
             return Err(Failure::Cut(format!("{cut} connections were cut")));
         }
         Ok(())
+    }
+
+    /// Changes that wait together are brought to the disk and to the shards together.
+    fn take(&mut self, event: Event, events: &Receiver<Event>) {
+        let mut changes = Vec::new();
+        let mut signals = Vec::new();
+        for event in std::iter::once(event).chain(events.try_iter().take(EVENTS_MAX)) {
+            match event {
+                Event::Change(change) => changes.push(change),
+                Event::Signal(signal) => signals.push(signal),
+            }
+        }
+        self.service.change(changes, self.stage == Stage::Running);
+        signals.into_iter().for_each(|signal| self.handle(signal));
     }
 
     fn handle(&mut self, signal: i32) {

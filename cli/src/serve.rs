@@ -5,21 +5,25 @@
 //! listener accepts only once every shard has its ring. All methods run on the control thread.
 
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant, SystemTime};
 
-use control::admin::{Admin, AdminAddress};
-use control::{Publisher, Settings, Snapshot, Sources, random_seed};
+use control::admin::{Admin, AdminAddress, AdminState};
+use control::{Edit, Publisher, Refusal, RouteStore, Settings, Snapshot, Sources, random_seed};
 use engine::{Address, BoundListener, Liveness, ShardConfig};
 use gateway::{Caps, Gateway, ShardStart, Start, StartError};
-use observe::{AccessLog, ErrorLog, Format, Gauge, Level, Names, Recorder, Registry, Target};
+use observe::{AccessLog, ErrorLog, Format, Gauge, Level, Recorder, Registry, Target};
+use router::{Cluster, RouteId};
 
 use crate::args;
+use crate::change::Change;
 use crate::check;
 use crate::descriptors::Descriptors;
 use crate::failure::Failure;
 use crate::memory::{self, MemoryWatch};
 use crate::output;
+use crate::run::Event;
 use crate::stall::StallDetector;
 use crate::status::Status;
 use crate::version::VERSION;
@@ -30,6 +34,7 @@ pub(crate) struct Service {
     /// to answer, one second at most.
     gateway: Arc<Mutex<Gateway>>,
     snapshot: Arc<Snapshot>,
+    store: RouteStore,
     publisher: Publisher,
     registry: Arc<Registry>,
     caps: Arc<Caps>,
@@ -50,9 +55,13 @@ impl Service {
     /// # Errors
     /// What the machine refuses (3), an address that cannot be bound (4), a log that cannot be
     /// opened (1), a thread that cannot be had (70).
-    pub(crate) fn start(snapshot: Snapshot) -> Result<Service, Failure> {
+    pub(crate) fn start(
+        snapshot: Snapshot,
+        store: RouteStore,
+        events: SyncSender<Event>,
+    ) -> Result<Service, Failure> {
         let errors = error_log(&snapshot.settings);
-        for warning in &snapshot.warnings {
+        for warning in snapshot.warnings.iter() {
             errors.write(Level::Warn, "config", warning.clone());
         }
         let nofile = raise_descriptor_limit(&errors);
@@ -62,14 +71,15 @@ impl Service {
             // A kernel without them has nothing to switch off.
             let _ = rustix::thread::disable_transparent_huge_pages(true);
         }
-        let started = Service::start_parts(Arc::new(snapshot), nofile, &errors);
+        let started = Service::start_parts((Arc::new(snapshot), store), events, nofile, &errors);
         // What was noted on the way stands before the start lines, or before the failure.
         errors.flush();
         started
     }
 
     fn start_parts(
-        snapshot: Arc<Snapshot>,
+        (snapshot, store): (Arc<Snapshot>, RouteStore),
+        events: SyncSender<Event>,
         nofile: u64,
         errors: &ErrorLog,
     ) -> Result<Service, Failure> {
@@ -79,7 +89,7 @@ impl Service {
         let registry = Arc::new(Registry::new(configs.len(), VERSION, SystemTime::now()));
         let (recorders, access_log) = open_access_log(settings, &registry, errors)?;
         let status = Status::new(&snapshot);
-        let admin = serve_admin(settings, &status, &registry, errors)?;
+        let admin = serve_admin(settings, status.pages(&registry, errors, events), errors)?;
         name_routes(access_log.as_ref(), &snapshot);
         in_force(&registry, &snapshot);
         let parts = configs.into_iter().zip(listeners).zip(recorders).enumerate();
@@ -97,7 +107,7 @@ impl Service {
             caps: Arc::clone(&caps),
         };
         let seat = Arc::new(OnceLock::new());
-        let mut publisher = publisher(&seat, errors);
+        let mut publisher = publisher(&seat);
         // Before there is anybody to tell: from now on the publisher outlives every holder.
         publisher.publish(&snapshot);
         let gateway = Gateway::start(start).map_err(start_failure)?;
@@ -110,6 +120,7 @@ impl Service {
         let mut service = Service {
             gateway,
             snapshot,
+            store,
             publisher,
             registry,
             caps,
@@ -181,7 +192,7 @@ impl Service {
 
     /// Loads the configuration anew. A bad one changes nothing; the answer says why.
     pub(crate) fn reload(&mut self, sources: &Sources) -> Result<u64, String> {
-        match control::reload(&self.snapshot, sources) {
+        match self.store.reload(&self.snapshot, sources) {
             Ok(next) => Ok(self.adopt(next)),
             Err(faults) => {
                 let why = check::describe(&faults);
@@ -195,7 +206,7 @@ impl Service {
     }
 
     fn adopt(&mut self, next: Snapshot) -> u64 {
-        for warning in &next.warnings {
+        for warning in next.warnings.iter() {
             self.errors.write(Level::Warn, "config", warning.clone());
         }
         let next = Arc::new(next);
@@ -208,6 +219,39 @@ impl Service {
         in_force(&self.registry, &self.snapshot);
         self.status.reloaded(&self.snapshot);
         self.snapshot.generation
+    }
+
+    /// Makes changes of routes, each group as a whole or not at all, publishes what they come to,
+    /// and answers those who asked for them.
+    pub(crate) fn change(&mut self, changes: Vec<Change>, running: bool) {
+        if changes.is_empty() {
+            return;
+        }
+        if !running {
+            return changes.into_iter().for_each(|change| change.answer(Err(Refusal::Stopping)));
+        }
+        let groups: Vec<&[Edit]> = changes.iter().map(|change| &*change.edits).collect();
+        let outcomes = self.store.change(&groups, Instant::now());
+        if outcomes.iter().any(Result::is_ok) {
+            self.publish_routes();
+        }
+        let generation = self.snapshot.generation;
+        for (change, outcome) in changes.into_iter().zip(outcomes) {
+            change.answer(outcome.map(|()| generation));
+        }
+    }
+
+    fn publish_routes(&mut self) {
+        let next = Arc::new(Snapshot {
+            generation: self.snapshot.generation + 1,
+            routes: Arc::clone(self.store.routes()),
+            ..Snapshot::clone(&self.snapshot)
+        });
+        name_routes(self.access_log.as_ref(), &next);
+        self.publisher.publish(&next);
+        self.registry.process().generation.store(next.generation, Relaxed);
+        self.status.routes_changed(&next);
+        self.snapshot = next;
     }
 
     fn descriptors(&self, snapshot: &Snapshot) -> Descriptors {
@@ -243,9 +287,16 @@ impl Service {
         }
     }
 
-    /// Frees snapshots that no shard uses any more; to be called now and then.
+    /// Frees snapshots that no shard uses any more, and sees to the journal; to be called now and
+    /// then.
     pub(crate) fn tidy(&mut self) {
         self.publisher.retire();
+        self.publisher.catch_up();
+        let mut warnings = Vec::new();
+        self.store.tend(&mut warnings);
+        for warning in warnings {
+            self.errors.write(Level::Warn, "route_journal", warning);
+        }
     }
 
     /// Opens the access log anew.
@@ -382,7 +433,7 @@ fn bind(
     let settings = &snapshot.settings;
     let mut by_shard: Vec<Vec<BoundListener>> = (0..shards).map(|_| Vec::new()).collect();
     let mut addresses = Vec::new();
-    for plan in &snapshot.listeners {
+    for plan in snapshot.listeners.iter() {
         let failure = |why: String| Failure::Bind(format!("listener {}: {why}", plan.name));
         let address: Address =
             plan.address.parse().map_err(|_| failure(format!("bad address {}", plan.address)))?;
@@ -417,8 +468,7 @@ fn open_access_log(
 /// gateway starts without; an address that was asked for must work.
 fn serve_admin(
     settings: &Settings,
-    status: &Status,
-    registry: &Arc<Registry>,
+    pages: AdminState,
     errors: &ErrorLog,
 ) -> Result<Option<Admin>, Failure> {
     let asked = settings.admin();
@@ -426,7 +476,7 @@ fn serve_admin(
     if address == AdminAddress::Off {
         return Ok(None);
     }
-    match Admin::serve(&address, Arc::new(status.pages(registry, errors))) {
+    match Admin::serve(&address, Arc::new(pages)) {
         Ok(admin) => Ok(Some(admin)),
         Err(error) if asked == "auto" => {
             let text = format!("no admin server on {address}: {error}; give --admin to choose");
@@ -455,24 +505,35 @@ fn start_failure(error: StartError) -> Failure {
     }
 }
 
-fn publisher(seat: &Arc<OnceLock<Weak<Mutex<Gateway>>>>, errors: &ErrorLog) -> Publisher {
-    let (seat, errors) = (Arc::clone(seat), errors.clone());
+fn publisher(seat: &Arc<OnceLock<Weak<Mutex<Gateway>>>>) -> Publisher {
+    let seat = Arc::clone(seat);
     Publisher::new(vec![Box::new(move |snapshot| {
         let gateway = seat.get().and_then(Weak::upgrade);
-        if gateway.is_some_and(|gateway| !lock(&gateway).publish(&snapshot)) {
-            let text = "a shard's mailbox was full: it keeps its old configuration";
-            errors.write(Level::Error, "config", text);
-        }
+        gateway.is_none_or(|gateway| lock(&gateway).publish(&snapshot))
     })])
 }
 
 fn name_routes(log: Option<&AccessLog>, snapshot: &Snapshot) {
     if let Some(log) = log {
-        log.names(Names {
-            generation: snapshot.generation,
-            routes: snapshot.routes.iter().map(|route| route.id.clone()).collect(),
-            clusters: snapshot.clusters.iter().map(|cluster| cluster.name.clone()).collect(),
-        });
+        let routes = snapshot.routes.names().clone();
+        let clusters = Arc::clone(&snapshot.clusters);
+        log.names(snapshot.loaded, Box::new(Called { routes, clusters }));
+    }
+}
+
+/// What routes and clusters are called in the access log.
+struct Called {
+    routes: control::Names,
+    clusters: Arc<[Arc<Cluster>]>,
+}
+
+impl observe::Names for Called {
+    fn route(&self, index: u32) -> Option<&str> {
+        self.routes.get(RouteId(index))
+    }
+
+    fn cluster(&self, index: u32) -> Option<&str> {
+        self.clusters.get(index as usize).map(|cluster| cluster.name.as_str())
     }
 }
 

@@ -3,6 +3,7 @@
 //! One value behind a mutex on the control side; shards never see it. The gateway is held weakly,
 //! so that an admin connection cannot keep it from being joined.
 
+use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
@@ -11,9 +12,14 @@ use control::admin::{AdminState, Content, Readiness};
 use engine::ConnectionInfo;
 use gateway::Gateway;
 use observe::{ErrorLog, Registry};
+use router::RouteId;
 use serde_json::json;
 
+use crate::change;
 use crate::check;
+use crate::explain;
+use crate::routes;
+use crate::run::Event;
 use crate::serve::lock;
 use crate::version::{self, VERSION};
 
@@ -65,11 +71,20 @@ impl Status {
         facts.reload_error = None;
     }
 
+    /// Routes were changed.
+    pub(crate) fn routes_changed(&self, snapshot: &Arc<Snapshot>) {
+        self.facts().snapshot = Arc::clone(snapshot);
+    }
+
     /// A reload was refused.
     pub(crate) fn refused(&self, why: &str) {
         let mut facts = self.facts();
         facts.reloads += 1;
         facts.reload_error = Some(why.to_owned());
+    }
+
+    fn snapshot(&self) -> Arc<Snapshot> {
+        Arc::clone(&self.facts().snapshot)
     }
 
     fn facts(&self) -> MutexGuard<'_, Facts> {
@@ -78,17 +93,26 @@ impl Status {
     }
 
     /// The admin server's pages.
-    pub(crate) fn pages(&self, registry: &Arc<Registry>, errors: &ErrorLog) -> AdminState {
+    pub(crate) fn pages(
+        &self,
+        registry: &Arc<Registry>,
+        errors: &ErrorLog,
+        control: SyncSender<Event>,
+    ) -> AdminState {
         let (readiness, version) = (self.clone(), self.clone());
         let (config, connections) = (self.clone(), self.clone());
+        let (list, one, explain) = (self.clone(), self.clone(), self.clone());
         let (registry, errors) = (Arc::clone(registry), errors.clone());
         AdminState {
             readiness: Box::new(move || readiness.facts().readiness),
             version: Content::new(move |out| out.push_str(&version.version())),
             config: Content::new(move |out| {
-                let snapshot = Arc::clone(&config.facts().snapshot);
-                out.push_str(&check::effective(&snapshot));
+                out.push_str(&check::effective(&config.snapshot()));
             }),
+            routes: Box::new(move |filter| routes::page(&list.snapshot(), filter)),
+            route: Box::new(move |id| routes::one(&one.snapshot(), id)),
+            explain: Box::new(move |asked| explain::page(&explain.snapshot(), asked)),
+            change: Box::new(move |edits| change::ask(&control, edits)),
             connections: Content::new(move |out| out.push_str(&connections.connections())),
             metrics: Content::new(move |out| {
                 let dropped = &registry.process().error_log_dropped;
@@ -130,7 +154,7 @@ impl Status {
 }
 
 fn row(shard: u16, info: &ConnectionInfo, snapshot: &Snapshot, now: Instant) -> serde_json::Value {
-    let route = usize::try_from(info.route).ok().and_then(|index| snapshot.routes.get(index));
+    let route = snapshot.routes.name(RouteId(info.route));
     json!({
         "shard": shard,
         "side": if info.outbound { "up" } else { "down" },
@@ -141,7 +165,7 @@ fn row(shard: u16, info: &ConnectionInfo, snapshot: &Snapshot, now: Instant) -> 
             _ => None,
         },
         "state": if info.state == gateway::STATE_BUSY { "busy" } else { "idle" },
-        "route": route.map(|route| route.id.as_str()),
+        "route": route,
         "bytes_in": info.bytes_in,
         "bytes_out": info.bytes_out,
         "age_ms": u64::try_from(now.saturating_duration_since(info.opened).as_millis()).ok(),

@@ -5,27 +5,39 @@
 //! counts as declared, so that nothing else is blamed for its absence. Blocks on DNS.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io;
+use std::fs::File;
+use std::io::{self, Read};
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use router::{
-    BuildFault, Builder, Cluster, ClusterId, ClusterProtocol, ClusterSpec, Endpoint, EndpointSpec,
-    PlanId, ProxyVersion, RouteSpec, RuleOrder, Table, ValuePlace, identity,
+    Cluster, ClusterId, ClusterProtocol, ClusterSpec, Endpoint, EndpointSpec, ProxyVersion,
+    RuleOrder, identity,
 };
 
 use crate::cidrs::Cidrs;
 use crate::config::{Config, Item, ListenerSpec};
 use crate::decode::Fault;
 use crate::error::ConfigError;
-use crate::settings::{REGISTRY, Settings, position};
-use crate::snapshot::{ListenerPlan, RoutePlan, Snapshot};
+use crate::routes::{Ids, Interner};
+use crate::settings::Settings;
+use crate::snapshot::{ListenerPlan, Snapshot};
 use crate::tree::{Node, Place, shorten};
 
+use draft::Draft;
+use facts::range;
+
+pub(crate) use draft::{Make, build_fault};
+pub(crate) use facts::Facts;
+pub(crate) use stream::{explain, json_fault};
+
+mod draft;
+mod facts;
 mod listener;
 mod route;
+mod stream;
 
 /// Protocols other builds speak: refused by name.
 const PROTOCOLS_LATER: &[&str] = &["http2", "http3", "grpc", "thrift", "tls"];
@@ -37,6 +49,7 @@ const WEIGHT_MAX: u32 = 65_535;
 pub(crate) struct Resolve {
     ask: fn(&str, u16) -> io::Result<Vec<SocketAddr>>,
     read: fn(&Path) -> io::Result<Vec<u8>>,
+    open: fn(&Path) -> io::Result<Box<dyn Read + Send>>,
     known: BTreeMap<(String, u16), Result<Vec<SocketAddr>, String>>,
 }
 
@@ -44,13 +57,16 @@ impl Resolve {
     /// The system's resolver. Blocks.
     pub(crate) fn system() -> Resolve {
         let ask = |name: &str, port| Ok((name, port).to_socket_addrs()?.collect());
-        Resolve { ask, read: |path| std::fs::read(path), known: BTreeMap::new() }
+        let open =
+            |path: &Path| -> io::Result<Box<dyn Read + Send>> { Ok(Box::new(File::open(path)?)) };
+        Resolve { ask, read: |path| std::fs::read(path), open, known: BTreeMap::new() }
     }
 
     /// For tests and fuzzers: no network, and no file is there.
     pub(crate) fn with(ask: fn(&str, u16) -> io::Result<Vec<SocketAddr>>) -> Resolve {
         let read = |_: &Path| Err(io::ErrorKind::NotFound.into());
-        Resolve { ask, read, known: BTreeMap::new() }
+        let open = |_: &Path| Err(io::ErrorKind::NotFound.into());
+        Resolve { ask, read, open, known: BTreeMap::new() }
     }
 
     /// All distinct addresses of the first family the name has, IPv4 before IPv6, sorted: the
@@ -71,67 +87,131 @@ fn sort_addresses(answer: io::Result<Vec<SocketAddr>>) -> Result<Vec<SocketAddr>
     if all.is_empty() { Err("the name has no address".to_owned()) } else { Ok(all) }
 }
 
+/// What a configuration comes to.
+pub(crate) struct Compiled {
+    pub(crate) snapshot: Snapshot,
+    /// What routes are checked against, their plans, and their names: to change them.
+    pub(crate) facts: Facts,
+    pub(crate) make: Make,
+    pub(crate) plans: Interner,
+    pub(crate) ids: Ids,
+}
+
 /// Compiles; faults are added to `errors`. `None` when there were any faults here.
 pub(crate) fn compile(
-    config: &Config,
+    config: &mut Config,
     resolve: &mut Resolve,
     errors: &mut Vec<ConfigError>,
-) -> Option<Snapshot> {
-    let mut work = Compile { config, resolve, faults: Vec::new() };
+) -> Option<Compiled> {
+    let facts = Facts::new(config, resolve.read);
+    let make = make(&config.settings);
+    let files = number_route_files(config);
+    let mut work = Compile { config, facts, resolve, faults: Vec::new() };
     let mut listeners = work.listeners();
     let clusters = work.clusters();
-    let mut routes = work.routes();
-    work.tcp_routes(&mut listeners, &mut routes);
-    let table = work.table();
-    work.require_parts();
+    let mut draft = work.routes(make, files);
+    work.tcp_routes(&mut listeners, &mut draft);
+    let hash = content_hash(config, &listeners, &clusters, &draft);
+    let (routes, plans, ids) = draft.finish(config, &mut work.faults);
+    work.require_parts(routes.is_empty());
     let mut warnings = config.warnings.clone();
-    warnings.extend(work.unused());
-    let clean = work.faults.is_empty();
-    errors.extend(work.faults.into_iter().map(|fault| config.error(fault)));
-    let hash = content_hash(config, &listeners, &clusters, &routes);
-    clean.then(|| Snapshot {
+    warnings.extend(work.unused(&plans));
+    let Compile { facts, faults, .. } = work;
+    let clean = faults.is_empty();
+    errors.extend(faults.into_iter().map(|fault| config.error(fault)));
+    let snapshot = clean.then(|| Snapshot {
         generation: 1,
+        loaded: 1,
         hash,
-        settings: config.settings.clone(),
-        trusted_proxies: trusted_proxies(&config.settings),
-        listeners,
-        table: Arc::new(table),
-        routes: routes.into_iter().map(Arc::new).collect(),
+        trusted_proxies: Arc::new(trusted_proxies(&config.settings)),
+        settings: Arc::clone(&facts.settings),
+        listeners: listeners.into(),
+        routes: Arc::new(routes),
         clusters: clusters.into_iter().map(Arc::new).collect(),
-        warnings,
-    })
+        warnings: warnings.into(),
+    });
+    snapshot.map(|snapshot| Compiled { snapshot, facts, make, plans, ids })
+}
+
+fn make(settings: &Settings) -> Make {
+    let order = match settings.route_order() {
+        "first_match" => RuleOrder::FirstMatch,
+        _ => RuleOrder::Specific,
+    };
+    Make { seed: settings.seed().unwrap_or_else(random_seed), order }
+}
+
+/// Gives each file of routes its number: the configuration then lends itself to be read only.
+fn number_route_files(config: &mut Config) -> Vec<u16> {
+    let names: Vec<String> =
+        config.route_files.iter().map(|(path, _)| path.display().to_string()).collect();
+    names.iter().map(|name| config.add_unkept(name)).collect()
 }
 
 struct Compile<'a> {
     config: &'a Config,
+    facts: Facts,
     resolve: &'a mut Resolve,
     faults: Vec<Fault>,
 }
 
 impl Compile<'_> {
+    /// The routes of the configuration, and behind them those of its files of routes.
+    fn routes(&mut self, make: Make, files: Vec<u16>) -> Draft {
+        let config = self.config;
+        let mut draft = Draft::new(make);
+        for item in &config.routes {
+            if let Some(spec) = &item.spec {
+                draft.add(&self.facts, item, spec, &mut self.faults);
+            }
+        }
+        for ((path, place), file) in config.route_files.iter().zip(files) {
+            match (self.resolve.open)(path) {
+                Ok(input) => self.stream(file, input, make, &mut draft),
+                Err(error) => {
+                    let message = format!("file `{}` cannot be read: {error}", path.display());
+                    self.fault(*place, message);
+                }
+            }
+        }
+        draft
+    }
+
+    fn stream(&mut self, file: u16, input: Box<dyn Read + Send>, make: Make, draft: &mut Draft) {
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        let (parts, faults) = stream::read(file, input, &self.facts, make, threads);
+        self.faults.extend(faults);
+        for part in parts {
+            draft.append(part, &mut self.faults);
+        }
+    }
+
     fn fault(&mut self, place: Place, message: String) {
         self.faults.push(Fault::new(place, message));
     }
 
     /// A configuration that can do nothing is a mistake, not a wish.
-    fn require_parts(&mut self) {
-        if !self.config.complete {
+    fn require_parts(&mut self, no_routes: bool) {
+        if !self.config.is_complete() {
             return;
         }
-        let start = Place { line: 1, column: 1 };
         // Where all listeners pass bytes through there is nothing to route.
         let has_cluster = |item: &Item<ListenerSpec>| {
             item.spec.as_ref().is_some_and(|spec| spec.cluster.is_some())
         };
         let listeners = &self.config.listeners;
         let routed = listeners.is_empty() || !listeners.iter().all(has_cluster);
+        let can_be_added = self.config.settings.route_journal().is_some();
+        let none_typed = self.config.routes.is_empty() && self.config.route_files.is_empty();
+        let no_routes = no_routes && none_typed && !can_be_added;
         for (name, empty) in [
             ("listeners", listeners.is_empty()),
             ("clusters", self.config.clusters.is_empty()),
-            ("routes", routed && self.config.routes.is_empty()),
+            ("routes", routed && no_routes),
         ] {
             if empty {
-                self.fault(start, format!("`{name}` is missing or empty: nothing can be served"));
+                let message = format!("`{name}` is missing or empty: nothing can be served");
+                self.fault(Place::start(0), message);
             }
         }
     }
@@ -139,7 +219,13 @@ impl Compile<'_> {
     fn clusters(&mut self) -> Vec<Cluster> {
         let config = self.config;
         let mut clusters = Vec::new();
+        let mut seen: BTreeMap<&str, Place> = BTreeMap::new();
         for (item, index) in config.clusters.iter().zip(0..) {
+            if let Some(first) = seen.insert(&item.name, item.place(&[])) {
+                let at = config.relative(first, item.place(&[]), "on line");
+                let message = format!("cluster `{}` is already declared {at}", shorten(&item.name));
+                self.fault(item.place(&[]), message);
+            }
             let endpoints = match &item.spec {
                 Some(spec) => {
                     self.cluster_limits(item, spec);
@@ -162,7 +248,7 @@ impl Compile<'_> {
             ("links_max", "links-max", spec.links_max.map(u64::from)),
             ("retries", "retries", spec.retries.map(u64::from)),
         ] {
-            self.range(item.place(&[key]), key, setting, value);
+            self.faults.extend(range(item.place(&[key]), key, setting, value));
         }
         if let Some(why) = spec.protocol.as_deref().and_then(protocol_fault) {
             self.fault(item.place(&["protocol"]), why);
@@ -170,29 +256,6 @@ impl Compile<'_> {
         if let Some(name) = spec.proxy_protocol.as_deref().filter(|name| proxy(name).is_none()) {
             let message = format!("proxy_protocol `{}` is neither v1 nor v2", shorten(name));
             self.fault(item.place(&["proxy_protocol"]), message);
-        }
-    }
-
-    /// A cluster that speaks something else would be talked to in the wrong language.
-    fn expect_protocol(&mut self, place: Place, cluster: u32, expected: ClusterProtocol) {
-        let item = self.config.clusters.get(cluster as usize);
-        let Some((item, spec)) = item.and_then(|item| Some((item, item.spec.as_ref()?))) else {
-            return;
-        };
-        let protocol = protocol(spec);
-        if protocol != expected {
-            let (name, protocol, expected) =
-                (shorten(&item.name), protocol.as_str(), expected.as_str());
-            let message = format!("cluster `{name}` has protocol {protocol}, not {expected}");
-            self.fault(place, message);
-        }
-    }
-
-    fn range(&mut self, place: Place, key: &str, setting: &str, value: Option<u64>) {
-        let kind = position(setting).map(|index| REGISTRY[index].kind);
-        let check = value.zip(kind).map(|(value, kind)| kind.check(value));
-        if let Some(Err(why)) = check {
-            self.fault(place, format!("{key}: {why}"));
         }
     }
 
@@ -263,90 +326,18 @@ impl Compile<'_> {
         }
     }
 
-    /// Builds the table, and gives its faults their places. Routes with faults of their own are
-    /// tried alone: half of one must not seem to take another's place.
-    fn table(&mut self) -> Table {
-        let config = self.config;
-        let (healed, whole): (Vec<_>, Vec<_>) =
-            config.routes.iter().partition(|item: &&Item<RouteSpec>| item.healed);
-        for item in healed {
-            self.build(&[item]);
-        }
-        self.build(&whole)
-    }
-
-    fn build(&mut self, items: &[&Item<RouteSpec>]) -> Table {
-        let seed = self.config.settings.seed().unwrap_or_else(random_seed);
-        let order = match self.config.settings.route_order() {
-            "first_match" => RuleOrder::FirstMatch,
-            _ => RuleOrder::Specific,
-        };
-        let mut builder = Builder::new(seed, order);
-        let items: Vec<_> =
-            items.iter().filter_map(|item| Some((*item, item.spec.as_ref()?))).collect();
-        for ((item, spec), plan) in items.iter().zip(0..) {
-            let added = builder.add(&spec.r#match, spec.priority, PlanId(plan));
-            for fault in added.err().into_iter().flatten() {
-                let message = format!("route `{}`: {fault}", item.name);
-                self.fault(build_place(item, &fault), message);
-            }
-        }
-        let threads = std::thread::available_parallelism().map_or(1, usize::from);
-        let errors = match builder.finish(threads) {
-            Ok(table) => return table,
-            Err(errors) => errors,
-        };
-        for error in errors {
-            let item = items[error.route.0 as usize].0;
-            let other = error.other.map(|other| items[other.0 as usize].0);
-            let taker = other.map_or(String::new(), |other| {
-                let Place { line, .. } = other.place(&["id"]);
-                format!(" by route `{}` (line {line})", other.name)
-            });
-            let message = format!("route `{}`: {error}{taker}", item.name);
-            self.fault(build_place(item, &error.fault), message);
-        }
-        Table::empty(seed, order)
-    }
-
-    /// Clusters no route leads to.
-    fn unused(&self) -> Vec<String> {
-        let routes = self.config.routes.iter().filter_map(|item| item.spec.as_ref());
-        let routed = routes.map(|spec| spec.cluster.as_str());
-        let listeners = self.config.listeners.iter().filter_map(|item| item.spec.as_ref());
-        let passed = listeners.filter_map(|spec| spec.cluster.as_deref());
-        let used: BTreeSet<&str> = routed.chain(passed).collect();
-        let unused = self.config.clusters.iter().filter(|item| !used.contains(item.name.as_str()));
-        let line = |item: &Item<ClusterSpec>| {
-            let Place { line, column } = item.place(&[]);
-            let file = &self.config.file;
+    /// Clusters that no route leads to.
+    fn unused(&self, plans: &Interner) -> Vec<String> {
+        // Those of `tcp` listeners have plans as well.
+        let used: BTreeSet<ClusterId> = plans.iter().map(|plan| plan.cluster).collect();
+        let unused = self.config.clusters.iter().zip(0..);
+        let unused = unused.filter(|(_, index)| !used.contains(&ClusterId(*index)));
+        let line = |(item, _): (&Item<ClusterSpec>, u32)| {
+            let place = item.place(&[]);
+            let (file, Place { line, column, .. }) = (self.config.file(place), place);
             format!("{file}:{line}:{column}: cluster `{}` is not used", item.name)
         };
         unused.map(line).collect()
-    }
-}
-
-fn build_place(item: &Item<RouteSpec>, fault: &BuildFault) -> Place {
-    let in_list = |key: &str, text: &str| {
-        let list = item.node.as_ref().and_then(|node| node.field("match")?.field(key));
-        let typed = list.map_or(&[][..], |list| list.items());
-        let found = typed.iter().find(|node| node.text() == Some(text));
-        found.map_or(item.place(&["match", key]), |node| node.place)
-    };
-    match fault {
-        BuildFault::Host(..) => item.place(&["match", "host"]),
-        BuildFault::Path(..) => item.place(&["match", "path"]),
-        BuildFault::Method(method, _) => in_list("methods", method),
-        BuildFault::Source(network, _) => in_list("source", network),
-        BuildFault::Value(ValuePlace::Header, name, _) => {
-            let tests = item.node.as_ref().and_then(|node| node.field("match")?.field("headers"));
-            let typed = tests.map_or(&[][..], |tests| tests.entries()).iter();
-            let mut typed = typed.filter(|(key, _)| key.text.eq_ignore_ascii_case(name));
-            typed.next().map_or(item.place(&["match", "headers"]), |(_, node)| node.place)
-        }
-        BuildFault::Value(ValuePlace::QueryParam, name, _) => item.place(&["match", "query", name]),
-        BuildFault::Value(ValuePlace::Cookie, name, _) => item.place(&["match", "cookies", name]),
-        _ => item.place(&[]),
     }
 }
 
@@ -469,13 +460,11 @@ fn content_hash(
     config: &Config,
     listeners: &[ListenerPlan],
     clusters: &[Cluster],
-    routes: &[RoutePlan],
+    routes: &Draft,
 ) -> u64 {
     let values: Vec<String> = config.settings.iter().map(|(_, text, _)| text).collect();
-    let matches: Vec<_> =
-        config.routes.iter().map(|item| item.spec.as_ref().map(|spec| &spec.r#match)).collect();
-    let text = format!("{values:?} {listeners:?} {clusters:?} {routes:?} {matches:?}");
-    identity(&text, "")
+    let routes = routes.meaning();
+    identity(&format!("{values:?} {listeners:?} {clusters:?} {routes:x}"), "")
 }
 
 #[cfg(test)]

@@ -4,6 +4,8 @@
 //! own: `router::RouteSpec` and `router::ClusterSpec` are decoded by their own serde impls, the
 //! settings are read by their registry. It knows the top level and listeners.
 
+use std::path::{Path, PathBuf};
+
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
@@ -75,7 +77,7 @@ pub(crate) struct Item<T> {
 }
 
 impl<T: DeserializeOwned> Item<T> {
-    fn read(name: &str, place: Place, node: &Node, faults: &mut Vec<Fault>) -> Item<T> {
+    pub(crate) fn read(name: &str, place: Place, node: &Node, faults: &mut Vec<Fault>) -> Item<T> {
         let before = faults.len();
         let spec = decode(node, faults);
         let healed = faults.len() > before;
@@ -85,7 +87,12 @@ impl<T: DeserializeOwned> Item<T> {
 
 impl<T> Item<T> {
     fn made(name: &str, spec: T) -> Item<T> {
-        let (name, place) = (name.to_owned(), Place::default());
+        Item::plain(name, Place::default(), spec)
+    }
+
+    /// Of a place alone, without the tree that it was read from.
+    pub(crate) fn plain(name: &str, place: Place, spec: T) -> Item<T> {
+        let name = name.to_owned();
         Item { spec: Some(spec), healed: false, name, place, node: None }
     }
 
@@ -100,87 +107,145 @@ impl<T> Item<T> {
 /// A whole configuration.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Config {
-    pub(crate) file: String,
-    text: String,
-    /// Where each line of `text` begins; finding one must not mean counting from the top.
-    line_starts: Vec<usize>,
+    /// By the number in a [`Place`]; none where everything came from flags.
+    files: Vec<Text>,
     pub(crate) settings: Settings,
     pub(crate) listeners: Vec<Item<ListenerSpec>>,
     pub(crate) clusters: Vec<Item<ClusterSpec>>,
     pub(crate) routes: Vec<Item<RouteSpec>>,
+    /// Files of further routes, and where each was named.
+    pub(crate) route_files: Vec<(PathBuf, Place)>,
     pub(crate) warnings: Vec<String>,
-    /// The top level could be read as a whole, so that what is not there was not typed.
-    pub(crate) complete: bool,
+    /// The top level of some file could not be read as a whole: what is not there may have been
+    /// typed.
+    broken: bool,
 }
 
-const TOP: &[&str] = &["version", "settings", "listeners", "clusters", "routes"];
+/// A file of a configuration.
+#[derive(Clone, Debug, Default)]
+struct Text {
+    name: String,
+    text: String,
+    /// Where each line of `text` begins; finding one must not mean counting from the top.
+    line_starts: Vec<usize>,
+}
+
+impl Text {
+    fn new(name: &str, text: &str) -> Text {
+        // A byte order mark is no part of the first line.
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+        let newlines = text.bytes().zip(1..).filter(|(byte, _)| *byte == b'\n');
+        let line_starts = std::iter::once(0).chain(newlines.map(|(_, next)| next)).collect();
+        Text { name: name.to_owned(), text: text.to_owned(), line_starts }
+    }
+
+    fn line(&self, line: u32) -> Option<String> {
+        let start = *self.line_starts.get((line as usize).checked_sub(1)?)?;
+        self.text.get(start..)?.lines().next().map(str::to_owned)
+    }
+}
+
+const TOP: &[&str] = &["version", "settings", "listeners", "clusters", "routes", "route_files"];
 
 /// Where a flags-only start listens when only `--upstream` is given.
 const LISTEN_DEFAULT: &str = "127.0.0.1:8080";
 
 impl Config {
+    /// Whether what is not there was not typed either.
+    pub(crate) fn is_complete(&self) -> bool {
+        !self.files.is_empty() && !self.broken
+    }
+
     /// Reads a file's text. Faults are added; what could be read is returned.
     pub(crate) fn parse(file: &str, text: &str, errors: &mut Vec<ConfigError>) -> Config {
-        // A byte order mark is no part of the first line.
-        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-        let newlines = text.bytes().zip(1..).filter(|(byte, _)| *byte == b'\n');
-        let mut config = Config {
-            file: file.to_owned(),
-            text: text.to_owned(),
-            line_starts: std::iter::once(0).chain(newlines.map(|(_, next)| next)).collect(),
-            ..Config::default()
-        };
+        let mut config = Config::default();
+        config.add(file, text, errors);
+        config
+    }
+
+    /// Reads one more file.
+    pub(crate) fn add(&mut self, name: &str, text: &str, errors: &mut Vec<ConfigError>) {
+        let file = self.number(Text::new(name, text));
         let (mut yaml, mut faults) = (Vec::new(), Vec::new());
-        let root = tree::parse(text, &mut yaml);
+        let start = Place::start(file);
+        let root = tree::parse(start, &self.files[usize::from(file)].text, &mut yaml);
         let broken = root.is_none() && !yaml.is_empty();
         faults.extend(yaml.into_iter().map(|(place, message)| Fault::new(place, message)));
         match root {
-            Some(root) => config.read(&root, &mut faults),
-            None if broken => {}
-            None => faults.push(Fault::new(Place { line: 1, column: 1 }, "the file is empty")),
+            Some(root) => self.read(&root, &mut faults),
+            None if broken => self.broken = true,
+            None => faults.push(Fault::new(start, "the file is empty")),
         }
-        errors.extend(faults.into_iter().map(|fault| config.error(fault)));
-        config
+        errors.extend(faults.into_iter().map(|fault| self.error(fault)));
+    }
+
+    fn number(&mut self, text: Text) -> u16 {
+        // INVARIANT: whoever lists a folder takes fewer files than that.
+        let file = u16::try_from(self.files.len()).expect("fewer than 65536 files");
+        self.files.push(text);
+        file
+    }
+
+    /// Takes up a number for a file that is read elsewhere.
+    pub(crate) fn add_unkept(&mut self, name: &str) -> u16 {
+        self.number(Text { name: name.to_owned(), ..Text::default() })
+    }
+
+    /// The name of the file of a place.
+    pub(crate) fn file(&self, place: Place) -> &str {
+        self.files.get(usize::from(place.file)).map_or("flags", |file| &file.name)
+    }
+
+    /// The folder of each file, by its number.
+    pub(crate) fn folders(&self) -> Vec<PathBuf> {
+        let folder = |file: &Text| Path::new(&file.name).parent().unwrap_or(Path::new("")).into();
+        self.files.iter().map(folder).collect()
+    }
+
+    /// A place as it is said beside another one: `line 7`, or with its file where that differs.
+    pub(crate) fn relative(&self, place: Place, beside: Place, words: &str) -> String {
+        if place.file == beside.file {
+            format!("{words} {}", place.line)
+        } else {
+            format!("at {}:{}", self.file(place), place.line)
+        }
     }
 
     /// A fault with file and line text.
     pub(crate) fn error(&self, fault: Fault) -> ConfigError {
-        let Place { line, column } = fault.place;
-        let file = if self.file.is_empty() { "flags" } else { &self.file };
-        let error = ConfigError::new(file, fault.message).hint(fault.hint);
+        let Place { line, column, .. } = fault.place;
+        let error = ConfigError::new(self.file(fault.place), fault.message).hint(fault.hint);
         if line == 0 {
             return error;
         }
-        ConfigError { line, column, snippet: self.line(line), ..error }
-    }
-
-    fn line(&self, line: u32) -> Option<String> {
-        let start = *self.line_starts.get(line as usize - 1)?;
-        self.text.get(start..)?.lines().next().map(str::to_owned)
+        let kept = self.files.get(usize::from(fault.place.file));
+        let snippet = fault.snippet.or_else(|| kept?.line(line));
+        ConfigError { order: fault.place.file, line, column, snippet, ..error }
     }
 
     fn read(&mut self, root: &Node, faults: &mut Vec<Fault>) {
         if root.entries().is_empty() {
+            self.broken = true;
             let found = root.describe();
             faults.push(Fault::new(root.place, format!("expected a mapping, found {found}")));
             return;
         }
         read_version(root, faults);
-        self.complete = true;
         for (key, node) in root.entries() {
             match &*key.text {
                 "version" => {}
                 _ if node.is_null() => {}
                 "settings" => self.read_settings(node, faults),
-                "listeners" => self.listeners = read_list(node, "address", faults),
-                "routes" => self.routes = read_list(node, "id", faults),
-                "clusters" => self.clusters = read_map(node, faults),
+                "listeners" => self.listeners.extend(read_list(node, "address", faults)),
+                "routes" => self.routes.extend(read_list(node, "id", faults)),
+                "clusters" => self.clusters.extend(read_map(node, faults)),
+                "route_files" => self.read_route_files(node, faults),
                 "protocols" => {
                     let message = "`protocols` is not supported by this build at the top level";
                     faults.push(Fault::new(key.place, message));
                 }
                 other => {
-                    self.complete = false;
+                    self.broken = true;
                     faults.push(unknown_key(key.place, other, TOP));
                 }
             }
@@ -198,6 +263,23 @@ impl Config {
         }
     }
 
+    fn read_route_files(&mut self, node: &Node, faults: &mut Vec<Fault>) {
+        if !matches!(node.value, tree::Value::List(_)) {
+            let message = format!("expected a list of files, found {}", node.describe());
+            faults.push(Fault::new(node.place, message));
+        }
+        let folder = Path::new(self.file(node.place)).parent().unwrap_or(Path::new("")).to_owned();
+        for node in node.items() {
+            match node.text().filter(|_| !node.is_null()) {
+                Some(path) => self.route_files.push((folder.join(path), node.place)),
+                None => {
+                    let message = format!("expected the name of a file, found {}", node.describe());
+                    faults.push(Fault::new(node.place, message));
+                }
+            }
+        }
+    }
+
     fn read_setting(&mut self, key: &Key, node: &Node) -> Result<(), Fault> {
         let index = REGISTRY.iter().position(|setting| setting.key() == *key.text);
         let index = index.ok_or_else(|| unknown_setting(key))?;
@@ -205,8 +287,12 @@ impl Config {
             let found = node.describe();
             return Err(Fault::new(node.place, format!("expected a value, found {found}")));
         };
-        let Place { line, column } = node.place;
-        let source = Source::File { file: self.file.clone(), line, column };
+        if let Source::File { file, line, .. } = self.settings.source_at(index) {
+            let message = format!("setting `{}` is already set at {file}:{line}", key.text);
+            return Err(Fault::new(key.place, message));
+        }
+        let Place { line, column, .. } = node.place;
+        let source = Source::File { file: self.file(node.place).to_owned(), line, column };
         self.settings.set(index, text, source).map_err(|why| Fault::new(node.place, why))
     }
 
@@ -214,13 +300,19 @@ impl Config {
     pub(crate) fn check_settings(&self, errors: &mut Vec<ConfigError>) {
         for (index, why) in self.settings.check() {
             errors.push(match self.settings.source_at(index) {
-                Source::File { line, column, .. } => {
-                    self.error(Fault::new(Place { line: *line, column: *column }, why))
+                Source::File { file, line, column } => {
+                    let file = self.files.iter().position(|text| text.name == *file).unwrap_or(0);
+                    let place = Place { file: file as u16, line: *line, column: *column };
+                    self.error(Fault::new(place, why))
                 }
                 Source::Default => ConfigError::new("settings", why),
                 other => ConfigError::new(other.to_string(), why),
             });
         }
+    }
+
+    fn main_file(&self) -> &str {
+        self.file(Place::default())
     }
 
     /// Lays `--listen` and `--upstream` over the file.
@@ -239,7 +331,7 @@ impl Config {
         if !listen.is_empty() {
             self.lay_listen(listen, errors);
         }
-        if self.file.is_empty() && self.clusters.is_empty() {
+        if self.files.is_empty() && self.clusters.is_empty() {
             errors.push(ConfigError::new(
                 "flags",
                 "nothing to serve: give --config FILE, or --listen ADDRESS and --upstream ADDRESS",
@@ -248,9 +340,12 @@ impl Config {
     }
 
     fn lay_upstream(&mut self, upstream: Vec<String>, errors: &mut Vec<ConfigError>) {
-        if !self.clusters.is_empty() || !self.routes.is_empty() {
-            let message =
-                format!("{} already has clusters and routes: use one or the other", self.file);
+        let has_routes = !self.routes.is_empty() || !self.route_files.is_empty();
+        if !self.clusters.is_empty() || has_routes {
+            let message = format!(
+                "{} already has clusters and routes: use one or the other",
+                self.main_file()
+            );
             errors.push(ConfigError::new("flag --upstream", message));
             return;
         }
@@ -266,7 +361,7 @@ impl Config {
         if self.listeners.len() > 1 {
             let message = format!(
                 "{} has {} listeners: --listen replaces the address of one",
-                self.file,
+                self.main_file(),
                 self.listeners.len()
             );
             errors.push(ConfigError::new("flag --listen", message));
@@ -337,10 +432,10 @@ fn read_map<T: DeserializeOwned>(node: &Node, faults: &mut Vec<Fault>) -> Vec<It
 pub fn fuzz_config(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
     let mut errors = Vec::new();
-    let config = Config::parse("fuzz.yaml", text, &mut errors);
+    let mut config = Config::parse("fuzz.yaml", text, &mut errors);
     config.check_settings(&mut errors);
     let mut resolve = Resolve::with(|_, _| Err(std::io::ErrorKind::NotFound.into()));
-    let compiled = compile(&config, &mut resolve, &mut errors);
+    let compiled = compile(&mut config, &mut resolve, &mut errors);
     ConfigError::sort(&mut errors);
     assert!(compiled.is_some() || !errors.is_empty(), "refused without a reason");
     for error in errors {

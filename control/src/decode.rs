@@ -28,11 +28,13 @@ pub(crate) struct Fault {
     pub(crate) place: Place,
     pub(crate) message: String,
     pub(crate) hint: Option<String>,
+    /// The line, where the file is not kept.
+    pub(crate) snippet: Option<String>,
 }
 
 impl Fault {
     pub(crate) fn new(place: Place, message: impl Into<String>) -> Fault {
-        Fault { place, message: message.into(), hint: None }
+        Fault { place, message: message.into(), hint: None, snippet: None }
     }
 }
 

@@ -20,6 +20,8 @@ pub struct ConfigError {
     pub hint: Option<String>,
     /// The line itself.
     pub snippet: Option<String>,
+    /// The file's place among those of the configuration.
+    pub(crate) order: u16,
 }
 
 impl ConfigError {
@@ -34,9 +36,9 @@ impl ConfigError {
         self
     }
 
-    /// File order; errors without a line come first, since they are about flags.
+    /// In the order of files and lines; errors without a line come first: they are about flags.
     pub(crate) fn sort(errors: &mut Vec<ConfigError>) {
-        errors.sort_by_key(|error| (error.line, error.column));
+        errors.sort_by_key(|error| (error.order, error.line, error.column));
         errors.dedup();
     }
 }
@@ -108,6 +110,7 @@ mod tests {
             message: "unknown key `adress`".to_owned(),
             hint: did_you_mean("adress", ["name", "address"]),
             snippet: Some("    adress: \u{1b}[31mx".to_owned()),
+            order: 0,
         };
         assert_eq!(
             error.to_string(),

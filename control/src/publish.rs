@@ -8,6 +8,7 @@
 //!   reference is dropped by [`Publisher::retire`], on the control thread: a shard never pays for
 //!   freeing a large table.
 //! - P2 Generations are published in growing order.
+//! - P3 A subscriber that could not take the last snapshot is sent it again.
 //!
 //! Cost to a shard: one atomic increment and one decrement per snapshot, one store to acknowledge.
 
@@ -16,14 +17,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::snapshot::Snapshot;
 
-/// Hands a snapshot to one subscriber without blocking.
-pub type Subscriber = Box<dyn Fn(Arc<Snapshot>) + Send>;
+/// Hands a snapshot to one subscriber without blocking. False when it could not take it now.
+pub type Subscriber = Box<dyn Fn(Arc<Snapshot>) -> bool + Send>;
 
 /// Owned by the control thread.
 pub struct Publisher {
     subscribers: Vec<Subscriber>,
     adopted: Arc<[AtomicU64]>,
     kept: Vec<Arc<Snapshot>>,
+    /// Some subscriber could not take the last snapshot.
+    behind: bool,
 }
 
 /// What one subscriber acknowledges with. `Send`; give it to the subscriber's thread.
@@ -44,7 +47,7 @@ impl Publisher {
     /// One closure for each shard, in shard order.
     pub fn new(subscribers: Vec<Subscriber>) -> Publisher {
         let adopted = subscribers.iter().map(|_| AtomicU64::new(0)).collect();
-        Publisher { subscribers, adopted, kept: Vec::new() }
+        Publisher { subscribers, adopted, kept: Vec::new(), behind: false }
     }
 
     /// The acknowledging side for the `index`-th subscriber.
@@ -64,10 +67,23 @@ impl Publisher {
         let last = self.kept.last().map_or(0, |kept| kept.generation);
         assert!(snapshot.generation > last, "generation {} after {last}", snapshot.generation);
         self.kept.push(Arc::clone(snapshot));
-        for send in &self.subscribers {
-            send(Arc::clone(snapshot));
-        }
+        self.send_last();
         self.retire();
+    }
+
+    /// Sends the last snapshot again where a subscriber could not take it. To be called on every
+    /// control tick.
+    pub fn catch_up(&mut self) {
+        if self.behind {
+            self.send_last();
+        }
+    }
+
+    fn send_last(&mut self) {
+        let Some(last) = self.kept.last() else { return };
+        // Every subscriber is told, whatever another one says.
+        let refused = self.subscribers.iter().filter(|send| !send(Arc::clone(last)));
+        self.behind = refused.count() > 0;
     }
 
     /// The generation that every subscriber runs at least; 0 before the first acknowledgement.
@@ -117,8 +133,10 @@ mod tests {
     fn retires_what_all_have_left() {
         let shard = Arc::new(Mutex::new(None));
         let slot = Arc::clone(&shard);
-        let mut publisher =
-            Publisher::new(vec![Box::new(move |new| *slot.lock().unwrap() = Some(new))]);
+        let mut publisher = Publisher::new(vec![Box::new(move |new| {
+            *slot.lock().unwrap() = Some(new);
+            true
+        })]);
         let acknowledge = publisher.acknowledge(0);
 
         publisher.publish(&snapshot(1));
@@ -137,6 +155,24 @@ mod tests {
         acknowledge.adopted(2);
         assert_eq!((publisher.acknowledged(), publisher.generations()), (2, vec![2]));
         assert_eq!(publisher.current().map(|current| current.generation), Some(2));
+    }
+
+    #[test]
+    fn who_could_not_take_a_snapshot_is_sent_it_again() {
+        let (full, taken) = (Arc::new(Mutex::new(true)), Arc::new(Mutex::new(Vec::new())));
+        let (is_full, sink) = (Arc::clone(&full), Arc::clone(&taken));
+        let mut publisher = Publisher::new(vec![Box::new(move |new| {
+            let takes = !*is_full.lock().unwrap();
+            sink.lock().unwrap().extend(takes.then_some(new.generation));
+            takes
+        })]);
+        publisher.publish(&snapshot(1));
+        publisher.publish(&snapshot(2));
+        publisher.catch_up();
+        *full.lock().unwrap() = false;
+        publisher.catch_up();
+        publisher.catch_up();
+        assert_eq!(*taken.lock().unwrap(), [2]);
     }
 
     #[test]

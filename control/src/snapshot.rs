@@ -4,41 +4,42 @@
 //! parts are behind `Arc`s of their own, so that the next snapshot can keep what did not change
 //! and an exchange can hold its plan and cluster without holding the table.
 //!
-//! Invariants: `table` was built from `routes` in this order, so `RouteId(i)` is `routes[i]`;
-//! every `RoutePlan::cluster` is a position in `clusters`, and so is every `tcp_route` in `routes`;
-//! generations only grow.
+//! Invariants: every `RoutePlan::cluster` is a position in `clusters`; the plan and the name of
+//! every rule of the table, and of every `tcp` listener, are in `routes`; generations only grow.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use protocols::{PathRule, WireSpec};
-use router::{Cluster, ClusterId, Match, Query, Table};
+use router::{Cluster, ClusterId, PlanId, RouteId};
 
 use crate::cidrs::Cidrs;
+use crate::routes::Routes;
 use crate::settings::Settings;
 
-/// One generation of the whole configuration.
-#[derive(Debug)]
+/// One generation of the whole configuration. Cheap to clone: its parts are shared.
+#[derive(Clone, Debug)]
 pub struct Snapshot {
-    /// 1 at start, one more with each reload.
+    /// 1 at start, one more with each reload and each change of routes.
     pub generation: u64,
-    /// Of what the configuration means, not of how it is written: equal for equal meaning.
+    /// The generation of the load that this one comes from: since then a route's id stands for the
+    /// same route.
+    pub loaded: u64,
+    /// Of what files and flags mean, not of how it is written: equal for equal meaning.
     pub hash: u64,
     /// Every tunable.
-    pub settings: Settings,
+    pub settings: Arc<Settings>,
     /// Peers that are believed when they name the client they ask for.
-    pub trusted_proxies: Cidrs,
+    pub trusted_proxies: Arc<Cidrs>,
     /// Where to listen; at least one.
-    pub listeners: Vec<ListenerPlan>,
-    /// The routes' patterns.
-    pub table: Arc<Table>,
-    /// By `RouteId`; behind the table's, one for each `tcp` listener.
-    pub routes: Vec<Arc<RoutePlan>>,
+    pub listeners: Arc<[ListenerPlan]>,
+    /// Where requests go.
+    pub routes: Arc<Routes>,
     /// By `ClusterId`.
-    pub clusters: Vec<Arc<Cluster>>,
+    pub clusters: Arc<[Arc<Cluster>]>,
     /// What is worth saying but no fault, one line each.
-    pub warnings: Vec<String>,
+    pub warnings: Arc<[String]>,
 }
 
 /// One listener.
@@ -52,8 +53,8 @@ pub struct ListenerPlan {
     pub protocols: Vec<String>,
     /// Limits and times of its connections, shared by all of them.
     pub wire: Arc<WireSpec>,
-    /// The plan of all its connections, where it takes `tcp`; a position in `routes`.
-    pub tcp_route: Option<u32>,
+    /// What all its connections follow, where it takes `tcp`: an id that no rule has, and a plan.
+    pub tcp_route: Option<(RouteId, PlanId)>,
     /// How paths are brought into one form before they are routed.
     pub path_rule: PathRule,
     /// Connections at a time, over all shards.
@@ -73,13 +74,9 @@ pub struct ProxyHeaders {
     pub required: bool,
 }
 
-/// What happens to a request that a route won.
-#[derive(Clone, Debug, PartialEq)]
+/// What happens to a request that a route won. Routes that do the same share it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct RoutePlan {
-    /// Name as configured.
-    pub id: String,
-    /// Its `RouteId`.
-    pub index: u32,
     /// Where it goes.
     pub cluster: ClusterId,
     /// Limit of the whole request; the setting `request-timeout` where the route has none.
@@ -99,7 +96,7 @@ pub struct RoutePlan {
 }
 
 /// One page.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq, Hash)]
 pub struct ErrorPage {
     /// For Content-Type.
     pub content_type: String,
@@ -108,7 +105,7 @@ pub struct ErrorPage {
 }
 
 /// Pages by status.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Default, PartialEq, Eq, Hash)]
 pub struct ErrorPages {
     by_status: BTreeMap<u16, Arc<ErrorPage>>,
 }
@@ -126,10 +123,9 @@ impl ErrorPages {
 }
 
 impl Snapshot {
-    /// The winning route's plan and what its pattern captured.
-    pub fn find(&self, query: &Query<'_>) -> Option<(&Arc<RoutePlan>, Match)> {
-        let found = self.table.find(query)?;
-        Some((self.routes.get(found.route.0 as usize)?, found))
+    /// Whether both come from one load: they differ in their routes only.
+    pub fn is_akin(&self, other: &Snapshot) -> bool {
+        Arc::ptr_eq(&self.clusters, &other.clusters) && Arc::ptr_eq(&self.settings, &other.settings)
     }
 
     /// The cluster of an id taken from this snapshot.

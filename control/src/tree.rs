@@ -19,9 +19,10 @@ const DEPTH_MAX: usize = 32;
 /// Nodes of a document, aliases counted each time they are used (the "billion laughs" bound).
 const NODES_MAX: usize = 4_000_000;
 
-/// A place in the file, both numbers from 1.
+/// A place in a file: its number among the files of a configuration; line and column from 1.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Place {
+    pub(crate) file: u16,
     pub(crate) line: u32,
     pub(crate) column: u32,
 }
@@ -131,14 +132,15 @@ pub(crate) fn shorten(text: &str) -> String {
     }
 }
 
-/// Reads a document. `None` when it cannot be read to its end or is empty; faults that leave a
-/// tree (duplicate keys, tags) are added to `errors` and the tree is still returned.
-pub(crate) fn parse(text: &str, errors: &mut Vec<(Place, String)>) -> Option<Node> {
+/// Reads a document that begins at `start`. `None` when it cannot be read to its end or is empty;
+/// faults that leave a tree (duplicate keys, tags) are added to `errors` and the tree is still
+/// returned.
+pub(crate) fn parse(start: Place, text: &str, errors: &mut Vec<(Place, String)>) -> Option<Node> {
     let mut builder = Builder::default();
     for event in Parser::new_from_str(text) {
         let step = match event {
-            Ok((event, span)) => builder.take(event, place(span), errors),
-            Err(error) => Err(syntax(&error)),
+            Ok((event, span)) => builder.take(event, start.behind(span), errors),
+            Err(error) => Err(start.syntax(&error)),
         };
         if let Err(fault) = step {
             errors.push(fault);
@@ -148,19 +150,28 @@ pub(crate) fn parse(text: &str, errors: &mut Vec<(Place, String)>) -> Option<Nod
     builder.root
 }
 
-/// The parser counts columns from 0.
-fn place(span: Span) -> Place {
-    at(span.start.line(), span.start.col())
-}
+impl Place {
+    /// Where a file begins.
+    pub(crate) fn start(file: u16) -> Place {
+        Place { file, line: 1, column: 1 }
+    }
 
-fn at(line: usize, column: usize) -> Place {
-    let number = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
-    Place { line: number(line), column: number(column + 1) }
-}
+    fn behind(self, span: Span) -> Place {
+        self.plus(span.start.line(), span.start.col())
+    }
 
-fn syntax(error: &ScanError) -> (Place, String) {
-    let marker = error.marker();
-    (at(marker.line(), marker.col()), format!("not valid YAML: {}", error.info()))
+    /// The parser counts lines from 1 and columns from 0.
+    fn plus(self, line: usize, column: usize) -> Place {
+        let number = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
+        let line = number(line).saturating_add(self.line).saturating_sub(1);
+        Place { line, column: number(column + 1), ..self }
+    }
+
+    fn syntax(self, error: &ScanError) -> (Place, String) {
+        let marker = error.marker();
+        let place = self.plus(marker.line(), marker.col());
+        (place, format!("not valid YAML: {}", error.info()))
+    }
 }
 
 /// A list or mapping that is not yet closed.

@@ -7,7 +7,7 @@
 //!
 //! Cost beyond the wires: one box for the future, one timer, one id of 32 bytes.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::rc::Rc;
@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use engine::{Address, Timer};
 use observe::{Gauge, Metric, Phase, Place, Protocol, Record, WordFamily};
 use protocols::{AnyWire, Fault, Head, Length, Name, PathRule, Version, Wire as _};
-use router::{Field, ProxyVersion, Query};
+use router::{Field, ProxyVersion, Query, RouteId};
 
 use crate::attempt;
 use crate::conn::{Conn, Running};
@@ -59,9 +59,9 @@ async fn run(down: End, mut request: Box<Head>, end: bool) {
 }
 
 async fn serve(track: &Track, down: &End, request: &mut Head, end: bool) -> Result<(), Failure> {
-    if let Some(plan) = pass_through(track, down.conn()) {
-        down.conn().stream.annotate(PROTOCOL_TCP, STATE_BUSY, plan.index());
-        track.follow(&plan, request)?;
+    if let Some((route, plan)) = pass_through(track, down.conn()) {
+        down.conn().stream.annotate(PROTOCOL_TCP, STATE_BUSY, route.0);
+        track.follow(route, &plan, request)?;
         return attempt::forward(track, down, &plan, request, &Body::Flows).await;
     }
     #[cfg(feature = "sim")]
@@ -76,9 +76,9 @@ async fn serve(track: &Track, down: &End, request: &mut Head, end: bool) -> Resu
     if hops::count_down(request)? {
         return hops::answer(track, down, request);
     }
-    let plan = route(track, down.conn(), request)?;
-    down.conn().stream.annotate(PROTOCOL_HTTP1, STATE_BUSY, plan.index());
-    track.follow(&plan, request)?;
+    let (route, plan) = route(track, down.conn(), request)?;
+    down.conn().stream.annotate(PROTOCOL_HTTP1, STATE_BUSY, route.0);
+    track.follow(route, &plan, request)?;
     edit(&track.state, down.conn(), &plan, request)?;
     let body = match (request.length(), plan.buffer_request_bytes_max()) {
         (Length::Empty, _) => Body::None,
@@ -156,16 +156,17 @@ async fn race(
 }
 
 /// The plan of a connection whose listener passes bytes through.
-fn pass_through(track: &Track, conn: &Conn) -> Option<Rc<Plan>> {
+fn pass_through(track: &Track, conn: &Conn) -> Option<(RouteId, Rc<Plan>)> {
     let live = track.state.live();
-    live.plan(live.listener(conn.listener())?.tcp_route?)
+    let (route, plan) = live.listener(conn.listener())?.tcp_route?;
+    Some((route, live.plan(plan)?))
 }
 
 fn path_rule(track: &Track, conn: &Conn) -> PathRule {
     track.state.live().listener(conn.listener()).map_or_else(PathRule::default, |l| l.path_rule)
 }
 
-fn route(track: &Track, conn: &Conn, request: &Head) -> Result<Rc<Plan>, Failure> {
+fn route(track: &Track, conn: &Conn, request: &Head) -> Result<(RouteId, Rc<Plan>), Failure> {
     let live = track.state.live();
     let field = |name: &[u8]| Field::of(request.all(name));
     let query = Query {
@@ -256,8 +257,8 @@ fn answer(track: &Track, down: &End, request: &Head, failure: &Failure) {
     }
     let mut head = state.take_head();
     let id = request.known(Name::XRequestId).unwrap_or_default();
-    let (plan, live) = (track.plan.borrow(), state.live());
-    let page = plan.as_deref().and_then(|plan| plan.error_page(failure.status()));
+    let live = state.live();
+    let page = track.route.get().and_then(|(_, plan)| plan.error_page(failure.status()));
     let listener = live.listener(down.conn().listener());
     let page = page.or_else(|| listener?.error_pages.page(failure.status()));
     let body = failure::reply(failure, page, id, &mut head);
@@ -286,7 +287,8 @@ pub(crate) struct Track {
     pub(crate) tries: Cell<u8>,
     record: RefCell<Option<Box<Record>>>,
     endpoint: RefCell<Option<Rc<Endpoint>>>,
-    plan: RefCell<Option<Rc<Plan>>>,
+    /// Empty before the route is known.
+    route: OnceCell<(RouteId, Rc<Plan>)>,
     status: Cell<u16>,
     reason: Cell<&'static str>,
     times: Times,
@@ -327,7 +329,7 @@ impl Track {
             tries: Cell::new(0),
             record: RefCell::new(record),
             endpoint: RefCell::new(None),
-            plan: RefCell::new(None),
+            route: OnceCell::new(),
             status: Cell::new(0),
             reason: Cell::new(""),
             times: Times {
@@ -347,12 +349,13 @@ impl Track {
     }
 
     /// The route is known: its limits hold from here on.
-    fn follow(&self, plan: &Rc<Plan>, request: &Head) -> Result<(), Failure> {
+    fn follow(&self, route: RouteId, plan: &Rc<Plan>, request: &Head) -> Result<(), Failure> {
         let now = self.state.shard.now();
         self.times.routed.set(Some(now));
         self.deadline.set(plan.timeout().map(|timeout| now + timeout));
         self.body_bytes_max.set(plan.body_bytes_max());
-        *self.plan.borrow_mut() = Some(plan.clone());
+        // An exchange follows one route: what was set before stays.
+        let _ = self.route.set((route, plan.clone()));
         match (request.length(), plan.body_bytes_max()) {
             (Length::Exact(bytes), Some(max)) if bytes > max => {
                 Err(Failure::new(Stage::Route, Cause::BodyTooLarge))
@@ -382,7 +385,7 @@ impl Track {
     }
 
     fn route(&self) -> u32 {
-        self.with_plan(Plan::index).unwrap_or(u32::MAX)
+        self.route.get().map_or(u32::MAX, |(route, _)| route.0)
     }
 
     fn first_byte_timeout(&self) -> Duration {
@@ -390,7 +393,7 @@ impl Track {
     }
 
     fn with_plan<R>(&self, read: impl FnOnce(&Plan) -> R) -> Option<R> {
-        self.plan.borrow().as_deref().map(read)
+        self.route.get().map(|(_, plan)| read(plan))
     }
 
     pub(crate) fn wake_at(&self, at: Option<Instant>) {
@@ -587,8 +590,8 @@ impl Track {
         record.duration_us = total_us;
         record.overhead_us = overhead_us;
         record.generation = self.state.live().generation();
-        if let Some(plan) = &*self.plan.borrow() {
-            record.route = Some(plan.index());
+        if let Some((route, plan)) = self.route.get() {
+            record.route = Some(route.0);
             record.cluster = Some(plan.cluster_index());
         }
         if let Some(endpoint) = &*self.endpoint.borrow() {

@@ -24,7 +24,7 @@ pub(crate) fn client(state: &State, conn: &Conn, request: &Head) -> Option<IpAdd
         return Some(peer);
     }
     let values = request.values(Name::XForwardedFor);
-    let hops = live.options.trusted_hops;
+    let hops = live.options().trusted_hops;
     Some(client_address(peer, values, |address| live.trusts(address), hops))
 }
 
@@ -41,7 +41,7 @@ pub(crate) fn write(state: &State, conn: &Conn, request: &mut Head) {
     let live = state.live();
     let trusted = peer.is_some_and(|peer| live.trusts(peer));
     let mut text = state.text.borrow_mut();
-    if live.options.forwarded_standard {
+    if live.options().forwarded_standard {
         write_rfc7239(conn, trusted, request);
     } else if !trusted {
         request.remove(b"forwarded");

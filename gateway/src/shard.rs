@@ -21,7 +21,9 @@ use control::{ErrorPage, ListenerPlan, RoutePlan, Snapshot};
 use engine::{Address, Shard, Timer};
 use observe::{Gauge, Metric, Recorder, ShardMetrics, WordFamily};
 use protocols::{AnyWire, Fault, Head, Name, Role, WireSpec};
-use router::{Balancer, Cluster, ClusterProtocol, EndpointId, ProxyVersion, Query};
+use router::{
+    Balancer, Cluster, ClusterProtocol, EndpointId, PlanId, ProxyVersion, Query, RouteId,
+};
 use slab::Slab;
 
 use crate::caps::{Caps, Limits, Ticket};
@@ -94,6 +96,16 @@ impl State {
 
     /// Switches to a snapshot: new requests follow it, requests in progress keep theirs.
     pub(crate) fn adopt(&self, snapshot: &Arc<Snapshot>) {
+        let live = self.live();
+        if live.snapshot.is_akin(snapshot) {
+            *self.live.borrow_mut() = Rc::new(live.with_routes_of(snapshot));
+        } else {
+            self.adopt_all(snapshot);
+        }
+        self.metrics.gauge(Gauge::Generation, snapshot.generation);
+    }
+
+    fn adopt_all(&self, snapshot: &Arc<Snapshot>) {
         let mut endpoints = std::mem::take(&mut *self.endpoints.borrow_mut());
         let live = Live::new(snapshot, &mut endpoints, &self.shard);
         let gone: Vec<u64> =
@@ -105,7 +117,6 @@ impl State {
         }
         *self.endpoints.borrow_mut() = endpoints;
         *self.live.borrow_mut() = Rc::new(live);
-        self.metrics.gauge(Gauge::Generation, snapshot.generation);
     }
 
     pub(crate) fn live(&self) -> Rc<Live> {
@@ -113,7 +124,7 @@ impl State {
     }
 
     pub(crate) fn options(&self) -> Ref<'_, Options> {
-        Ref::map(self.live.borrow(), |live| &live.options)
+        Ref::map(self.live.borrow(), |live| live.options())
     }
 
     /// The present time, where replies are to say it.
@@ -153,9 +164,9 @@ impl State {
     pub(crate) fn limits(&self, listener: u32) -> Option<Limits> {
         let live = self.live.borrow();
         live.listener(Some(listener)).map(|plan| Limits {
-            conns_max: live.options.conns_max,
+            conns_max: live.options().conns_max,
             listener_max: plan.conns_max,
-            source_max: live.options.conns_max_per_source,
+            source_max: live.options().conns_max_per_source,
         })
     }
 
@@ -321,10 +332,15 @@ pub(crate) struct Options {
 /// One snapshot as this shard runs it.
 pub(crate) struct Live {
     snapshot: Arc<Snapshot>,
+    frame: Rc<Frame>,
+}
+
+/// What snapshots of one load share.
+struct Frame {
     clusters: Vec<Rc<ClusterSeat>>,
-    /// Made when a route is first used: a table may hold a million.
-    plans: RefCell<BTreeMap<u32, Rc<Plan>>>,
-    pub(crate) options: Options,
+    /// By plan id, made when one is first used. A change of routes may give an id to another plan.
+    plans: RefCell<BTreeMap<PlanId, Rc<Plan>>>,
+    options: Options,
 }
 
 impl Live {
@@ -336,12 +352,18 @@ impl Live {
         let wire = snapshot.settings.wire();
         let seat = |cluster| Rc::new(ClusterSeat::new(cluster, &wire, endpoints, shard.random()));
         let clusters = snapshot.clusters.iter().map(seat).collect();
-        Live {
-            snapshot: snapshot.clone(),
-            clusters,
-            plans: RefCell::new(BTreeMap::new()),
-            options: crate::options(snapshot),
-        }
+        let options = crate::options(snapshot);
+        let frame = Rc::new(Frame { clusters, plans: RefCell::default(), options });
+        Live { snapshot: snapshot.clone(), frame }
+    }
+
+    /// The same with other routes.
+    fn with_routes_of(&self, snapshot: &Arc<Snapshot>) -> Live {
+        Live { snapshot: snapshot.clone(), frame: self.frame.clone() }
+    }
+
+    pub(crate) fn options(&self) -> &Options {
+        &self.frame.options
     }
 
     pub(crate) fn generation(&self) -> u64 {
@@ -358,42 +380,40 @@ impl Live {
         self.snapshot.listeners.get(index? as usize)
     }
 
-    /// The plan of the route that a request matches.
-    pub(crate) fn find(&self, query: &Query<'_>) -> Option<Rc<Plan>> {
-        self.plan(self.snapshot.table.find(query)?.plan.0)
+    /// The route that a request matches, and its plan.
+    pub(crate) fn find(&self, query: &Query<'_>) -> Option<(RouteId, Rc<Plan>)> {
+        let found = self.snapshot.routes.find(query)?;
+        Some((found.route, self.plan(found.plan)?))
     }
 
-    /// The plan of a route.
-    pub(crate) fn plan(&self, id: u32) -> Option<Rc<Plan>> {
-        if let Some(plan) = self.plans.borrow().get(&id) {
+    /// The plan of an id.
+    pub(crate) fn plan(&self, id: PlanId) -> Option<Rc<Plan>> {
+        let route = self.snapshot.routes.plan(id)?;
+        let known = |plan: &&Rc<Plan>| Arc::ptr_eq(&plan.route, route);
+        if let Some(plan) = self.frame.plans.borrow().get(&id).filter(known) {
             return Some(plan.clone());
         }
-        let route = self.snapshot.routes.get(id as usize)?;
-        let cluster = self.clusters.get(route.cluster.0 as usize)?;
+        let cluster = self.frame.clusters.get(route.cluster.0 as usize)?;
         let plan = Rc::new(Plan { route: route.clone(), cluster: cluster.clone() });
-        self.plans.borrow_mut().insert(id, plan.clone());
+        self.frame.plans.borrow_mut().insert(id, plan.clone());
         Some(plan)
     }
 
     fn uses(&self, identity: u64) -> bool {
-        self.clusters
-            .iter()
+        let clusters = self.frame.clusters.iter();
+        clusters
             .flat_map(|cluster| &cluster.endpoints)
             .any(|endpoint| endpoint.identity == identity)
     }
 }
 
-/// A route as an exchange follows it: S2.
+/// What a route does, as an exchange follows it: S2.
 pub(crate) struct Plan {
     route: Arc<RoutePlan>,
     cluster: Rc<ClusterSeat>,
 }
 
 impl Plan {
-    pub(crate) fn index(&self) -> u32 {
-        self.route.index
-    }
-
     pub(crate) fn cluster_index(&self) -> u32 {
         self.route.cluster.0
     }

@@ -73,7 +73,7 @@ pub struct RouteId(pub u32);
 pub struct PlanId(pub u32);
 
 /// A cluster: its position in the snapshot's list of clusters.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ClusterId(pub u32);
 
 /// An endpoint: its position in its cluster's list of endpoints.

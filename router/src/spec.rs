@@ -78,7 +78,7 @@ pub struct ErrorPageSpec {
 }
 
 /// What a route takes. An absent part takes everything.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct MatchSpec {
     /// Exact (`api.example.com`) or suffix (`*.example.com`).
@@ -109,7 +109,7 @@ pub struct MatchSpec {
 }
 
 /// A gRPC service, or one of its methods: the path `/package.Service/Method`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct GrpcMatchSpec {
     /// With its package, like `shop.v1.Orders`.
@@ -229,10 +229,34 @@ fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duratio
     text.map(parse).transpose()
 }
 
+/// A text with a unit, or a plain number where the format has numbers.
 fn bytes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
-    let text = Option::<String>::deserialize(deserializer)?;
-    let parse = |text: String| {
-        units::parse_bytes(&text).map_err(|error| D::Error::custom(format!("`{text}` {error}")))
-    };
-    text.map(parse).transpose()
+    Ok(Option::<Bytes>::deserialize(deserializer)?.map(|Bytes(bytes)| bytes))
+}
+
+struct Bytes(u64);
+
+impl<'de> Deserialize<'de> for Bytes {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Bytes, D::Error> {
+        deserializer.deserialize_any(BytesVisitor)
+    }
+}
+
+struct BytesVisitor;
+
+impl Visitor<'_> for BytesVisitor {
+    type Value = Bytes;
+
+    fn expecting(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.write_str("a number of bytes, like 4096 or 4KiB")
+    }
+
+    fn visit_u64<E: Error>(self, bytes: u64) -> Result<Bytes, E> {
+        Ok(Bytes(bytes))
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<Bytes, E> {
+        let parsed = units::parse_bytes(text);
+        parsed.map(Bytes).map_err(|error| E::custom(format!("`{text}` {error}")))
+    }
 }

@@ -67,7 +67,7 @@ impl Set {
         let mut parts = parts.into_iter();
         let mut builder = parts.next().ok_or_else(|| anyhow!("no rules"))??;
         for part in parts {
-            builder.append(part?)?;
+            builder.append(part?, |plan| plan)?;
         }
         builder.finish(threads).map_err(|errors| anyhow!("{:?}", errors.first()))
     }

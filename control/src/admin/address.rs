@@ -137,6 +137,11 @@ pub(super) enum Peer {
 }
 
 impl Peer {
+    /// Whether it came over the unix socket, whose mode says who may.
+    pub(super) fn is_local(&self) -> bool {
+        matches!(self, Peer::Unix(_))
+    }
+
     /// Sets how long one read or write may take; zero is not allowed.
     pub(super) fn set_timeouts(&self, timeout: Duration) -> io::Result<()> {
         match self {

@@ -14,11 +14,14 @@ use protocols::{
 
 use super::address::Peer;
 use super::pages::{self, AdminState, Page};
+use super::routes::{self, Asked};
 
 /// For the request, and again for the answer.
 const TIMEOUT: Duration = Duration::from_secs(5);
 /// A head that a monitoring tool sends is far below this.
 const HEAD_BYTES_MAX: u32 = 8 * 1024;
+/// The longest body that any page takes.
+const BODY_BYTES_MAX: u64 = 8 << 20;
 
 /// Serves one connection to its end; errors end it silently, the peer knows best why.
 pub(super) fn serve(mut peer: Peer, state: &AdminState) {
@@ -36,13 +39,19 @@ struct Connection {
     out: Vec<u8>,
     #[expect(clippy::vec_box, reason = "the wire's free list takes and gives boxes")]
     heads: Vec<Box<Head>>,
+    request: Option<(StreamId, Box<Head>)>,
+    body: Vec<u8>,
 }
 
-enum Asked {
+/// How far a request has come.
+#[derive(PartialEq, Eq)]
+enum Progress {
     /// More bytes are needed.
-    Nothing,
-    /// A request's head.
-    Request(StreamId, Box<Head>),
+    Reading,
+    /// All of it is there.
+    Whole,
+    /// Its page takes no body of that length.
+    TooLong,
 }
 
 impl Connection {
@@ -51,31 +60,32 @@ impl Connection {
             head_bytes_max: HEAD_BYTES_MAX,
             line_bytes_max: HEAD_BYTES_MAX / 2,
             target_bytes_max: 1024,
-            body_bytes_max: Some(0),
+            body_bytes_max: Some(BODY_BYTES_MAX),
             head_timeout: TIMEOUT,
             idle_timeout: TIMEOUT,
             ..WireSpec::default()
         };
         let wire = AnyWire::h1(Role::Server, &Arc::new(spec));
-        Connection { wire, out: Vec::new(), heads: Vec::new() }
+        let (out, heads, body) = (Vec::new(), Vec::new(), Vec::new());
+        Connection { wire, out, heads, request: None, body }
     }
 
     fn answer(&mut self, peer: &mut Peer, state: &AdminState) -> io::Result<()> {
         let deadline = Instant::now() + TIMEOUT;
-        let mut input = [0u8; 4096];
+        let mut input = [0u8; 16 * 1024];
         let mut len = 0;
         loop {
-            match self.step(&input[..len]) {
-                Ok(Asked::Request(stream, head)) => {
-                    self.reply(stream, &head, state);
+            match self.take(&input[..len]) {
+                Ok(Progress::Reading) if self.wire.sides().read == ReadSide::Done => return Ok(()),
+                Ok(Progress::Reading) => self.flush(peer)?,
+                Ok(progress) => {
+                    self.reply(progress == Progress::Whole, peer.is_local(), state);
                     return self.flush(peer);
                 }
                 Err(error) => {
                     self.fail(error);
                     return self.flush(peer);
                 }
-                Ok(Asked::Nothing) if self.wire.sides().read == ReadSide::Done => return Ok(()),
-                Ok(Asked::Nothing) => {}
             }
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
@@ -89,17 +99,62 @@ impl Connection {
         }
     }
 
-    fn step(&mut self, input: &[u8]) -> Result<Asked, Error> {
-        let mut cx = Cx { now: Instant::now(), out: &mut self.out, heads: &mut self.heads };
-        // One head is all that is wanted, so the first event decides and the rest is dropped.
-        match self.wire.decode(input, &mut cx)?.event {
-            Some(Event::Head { stream, head, .. }) => Ok(Asked::Request(stream, head)),
-            _ => Ok(Asked::Nothing),
+    /// Reads up to the end of the first request; what comes behind it is dropped.
+    fn take(&mut self, mut input: &[u8]) -> Result<Progress, Error> {
+        loop {
+            let mut cx = Cx { now: Instant::now(), out: &mut self.out, heads: &mut self.heads };
+            let decoded = self.wire.decode(input, &mut cx)?;
+            let ended = match decoded.event {
+                Some(Event::Head { stream, head, end }) => self.begin(stream, head, end),
+                Some(Event::Data { at, end, .. }) => {
+                    self.body.extend_from_slice(&input[at]);
+                    end
+                }
+                Some(Event::Copied { bytes, end, .. }) => {
+                    self.body.extend(bytes);
+                    end
+                }
+                Some(Event::Trailers { .. }) => true,
+                _ => false,
+            };
+            if self.body.len() > self.body_bytes_max() {
+                return Ok(Progress::TooLong);
+            }
+            if ended {
+                return Ok(Progress::Whole);
+            }
+            input = &input[decoded.used..];
+            if input.is_empty() {
+                return Ok(Progress::Reading);
+            }
         }
     }
 
-    fn reply(&mut self, stream: StreamId, request: &Head, state: &AdminState) {
-        let page = pages::answer(state, request.method(), request.path());
+    /// Keeps the head. True when nothing follows; else a client that asks is told to go on.
+    fn begin(&mut self, stream: StreamId, head: Box<Head>, end: bool) -> bool {
+        let waits = head.all(b"expect").next().is_some();
+        self.request = Some((stream, head));
+        if waits && !end {
+            let mut go_on = Head::new();
+            go_on.set_status(100, b"Continue");
+            let mut cx = Cx { now: Instant::now(), out: &mut self.out, heads: &mut self.heads };
+            // A stream that is gone is noticed where its body is read.
+            let _ = self.wire.head(stream, &go_on, false, &mut cx);
+        }
+        end
+    }
+
+    fn body_bytes_max(&self) -> usize {
+        let request = self.request.as_ref();
+        request.map_or(0, |(_, head)| routes::body_bytes_max(head.method(), head.path()))
+    }
+
+    fn reply(&mut self, whole: bool, local: bool, state: &AdminState) {
+        let Some((stream, request)) = self.request.take() else { return };
+        let (method, path) = (request.method(), request.path());
+        let query = request.query().unwrap_or_default();
+        let asked = Asked { method, path, query, body: &self.body, local };
+        let page = if whole { pages::answer(state, &asked) } else { pages::too_long() };
         let mut cx = Cx { now: Instant::now(), out: &mut self.out, heads: &mut self.heads };
         self.wire.drain(true, &mut cx);
         let head = reply_head(&page);
@@ -131,6 +186,7 @@ impl Connection {
             let sent = peer.write(rest)?;
             rest = &rest[sent..];
         }
+        self.out.clear();
         peer.set_timeouts(Duration::from_secs(1))
     }
 }
@@ -150,7 +206,7 @@ fn reply_head(page: &Page) -> Head {
     head.push(b"content-type", page.media_type.as_bytes());
     head.push(b"cache-control", b"no-store");
     if page.status == 405 {
-        head.push(b"allow", b"GET, HEAD");
+        head.push(b"allow", page.allow.as_bytes());
     }
     head
 }

@@ -1,18 +1,19 @@
-//! The admin server: read-only pages about this process, on plain threads.
+//! The admin server: pages about this process and changes of its routes, on plain threads.
 //!
-//! It is not a control channel: every request is a GET (or HEAD) of a page in [`pages`], there is
-//! no write, and nothing here can reach a request that the gateway carries. Contents come from
-//! closures ([`AdminState`]), so this module knows neither gateway nor engine.
+//! `pages.rs` has what can be read, `routes.rs` the one thing that can be changed. Contents come
+//! from closures ([`AdminState`]), so this module knows neither gateway nor engine.
 //!
 //! D1 A unix socket has mode 0600 and replaces a stale one only if nobody answers there; TCP is
-//! bound to loopback only. D2 At most [`CONNECTIONS_MAX`] connections at a time, each with one
-//! request of at most 8 KiB, and 5 s to ask and 5 s to take the answer. D3 The bytes are read by
+//! bound to loopback only, and changes nothing. D2 At most [`CONNECTIONS_MAX`] connections at a
+//! time, each with one request whose head has at most 8 KiB and whose body at most what its page
+//! takes, and 5 s to ask and 5 s to take the answer. D3 The bytes are read by
 //! the same strict HTTP/1.1 wire that guards the data path. To add a page: a line in
 //! `PAGES` of `pages.rs` and its closure in [`AdminState`].
 
 mod address;
 mod connection;
 mod pages;
+mod routes;
 
 use std::io;
 use std::sync::Arc;
@@ -22,7 +23,8 @@ use std::time::Duration;
 
 pub use address::AdminAddress;
 use address::{Socket, Wake};
-pub use pages::{AdminState, Content, Readiness};
+pub use pages::{AdminState, Ask, Content, Readiness};
+pub use routes::{ExplainQuery, RouteFilter};
 
 /// Connections served at a time; one more is closed at once.
 const CONNECTIONS_MAX: usize = 16;

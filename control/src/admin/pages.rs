@@ -4,6 +4,9 @@
 //! thread and may take as long as they like within reason (a page is not a request of the data
 //! path). `/livez` and `/readyz` have a status of their own.
 
+use super::routes::{self, Asked, ExplainQuery, RouteFilter};
+use crate::routes::{Edit, Refusal};
+
 /// What a page says, appended to the string it is given.
 pub struct Content(Box<dyn Fn(&mut String) + Send + Sync>);
 
@@ -43,17 +46,30 @@ pub struct AdminState {
     pub config: Content,
     /// `/connections`, JSON.
     pub connections: Content,
+    /// `/routes`, JSON.
+    pub routes: Ask<RouteFilter, String>,
+    /// `/routes/{id}`, JSON; none where there is no such route.
+    pub route: Ask<str, Option<String>>,
+    /// `/explain`, text; or why the request cannot be understood.
+    pub explain: Ask<ExplainQuery, Result<String, String>>,
+    /// Changes routes and waits until that is done; gives the generation that has them.
+    pub change: Box<dyn Fn(Vec<Edit>) -> Result<u64, Refusal> + Send + Sync>,
 }
+
+/// Answers a question.
+pub type Ask<Q, A> = Box<dyn Fn(&Q) -> A + Send + Sync>;
 
 /// An answer.
 pub(super) struct Page {
     pub(super) status: u16,
+    /// The methods that a 405 names.
+    pub(super) allow: &'static str,
     pub(super) media_type: &'static str,
     pub(super) text: String,
 }
 
-const TEXT: &str = "text/plain; charset=utf-8";
-const JSON: &str = "application/json";
+pub(super) const TEXT: &str = "text/plain; charset=utf-8";
+pub(super) const JSON: &str = "application/json";
 const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 struct Entry(&'static str, fn(&AdminState) -> Page);
@@ -69,22 +85,37 @@ const PAGES: &[Entry] = &[
 ];
 
 /// The answer to a request.
-pub(super) fn answer(state: &AdminState, method: &[u8], path: &[u8]) -> Page {
-    if path == b"/" && (method == b"GET" || method == b"HEAD") {
-        let list: String = PAGES.iter().map(|Entry(path, _)| format!("{path}\n")).collect();
+pub(super) fn answer(state: &AdminState, asked: &Asked<'_>) -> Page {
+    if let Some(page) = routes::answer(state, asked) {
+        return page;
+    }
+    let reads = matches!(asked.method, b"GET" | b"HEAD");
+    if asked.path == b"/" && reads {
+        let known = PAGES.iter().map(|Entry(path, _)| *path);
+        let list: String = known.chain(ROUTES).map(|path| format!("{path}\n")).collect();
         return page(200, TEXT, list);
     }
-    let Some(Entry(_, make)) = PAGES.iter().find(|Entry(known, _)| known.as_bytes() == path) else {
+    let known = PAGES.iter().find(|Entry(known, _)| known.as_bytes() == asked.path);
+    let Some(Entry(_, make)) = known else {
         return page(404, TEXT, "no such page; / lists them\n".into());
     };
-    if method != b"GET" && method != b"HEAD" {
-        return page(405, TEXT, "pages are read-only: GET or HEAD\n".into());
+    if !reads {
+        let text = "this page is read-only: GET or HEAD\n";
+        return page(405, TEXT, text.into());
     }
     make(state)
 }
 
-fn page(status: u16, media_type: &'static str, text: String) -> Page {
-    Page { status, media_type, text }
+/// What `routes` answers.
+const ROUTES: [&str; 4] = ["/routes", "/routes/{id}", "/routes:batch", "/explain"];
+
+pub(super) fn page(status: u16, media_type: &'static str, text: String) -> Page {
+    Page { status, allow: "GET, HEAD", media_type, text }
+}
+
+/// The answer to a body that no page takes.
+pub(super) fn too_long() -> Page {
+    page(413, TEXT, "the body is longer than this page takes\n".into())
 }
 
 fn readyz(readiness: Readiness) -> Page {
@@ -99,8 +130,12 @@ fn readyz(readiness: Readiness) -> Page {
 pub(super) fn reason(status: u16) -> &'static [u8] {
     match status {
         200 => b"OK",
+        400 => b"Bad Request",
+        403 => b"Forbidden",
         404 => b"Not Found",
         405 => b"Method Not Allowed",
+        409 => b"Conflict",
+        413 => b"Content Too Large",
         503 => b"Service Unavailable",
         _ => b"",
     }

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::{fs, io};
 
 use super::*;
+use crate::routes::{EditFault, EditFaultKind, Refusal};
 
 fn state(readiness: Readiness) -> Arc<AdminState> {
     Arc::new(AdminState {
@@ -17,7 +18,25 @@ fn state(readiness: Readiness) -> Arc<AdminState> {
         version: Content::new(|out| out.push_str("{}")),
         config: Content::new(|out| out.push_str("shards: 2  # default\n")),
         connections: Content::new(|out| out.push_str("[]")),
+        routes: Box::new(|filter| format!("{filter:?}")),
+        route: Box::new(|id| (id == "a b").then(|| "{}".to_owned())),
+        explain: Box::new(|asked| match asked.url.as_str() {
+            "bad" => Err("no URL".to_owned()),
+            _ => Ok(format!("{asked:?}")),
+        }),
+        change: Box::new(|edits| match edits[0].id() {
+            "none" => Err(Refusal::NoJournal),
+            "broken" => Err(Refusal::Journal("disk full".into())),
+            "odd" => Err(Refusal::Faults(vec![fault(EditFaultKind::Conflict)])),
+            "gone" => Err(Refusal::Faults(vec![fault(EditFaultKind::Unknown)])),
+            _ => Ok(edits.len() as u64),
+        }),
     })
+}
+
+fn fault(kind: EditFaultKind) -> EditFault {
+    let (id, message) = ("odd".to_owned(), "why".to_owned());
+    EditFault { at: 3, id, kind, line: 1, column: 7, message, hint: None }
 }
 
 /// A folder of its own for each test, removed with it.
@@ -166,4 +185,63 @@ fn idle_connections_beyond_the_cap_are_closed() {
     over.set_read_timeout(Some(std::time::Duration::from_secs(2))).unwrap();
     assert_eq!(over.read(&mut [0; 1]).unwrap(), 0);
     drop(idle);
+}
+
+fn send(admin: &Admin, method: &str, path: &str, body: &str) -> String {
+    let length = body.len();
+    let request =
+        format!("{method} {path} HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\n{body}");
+    ask(admin, request.as_bytes())
+}
+
+#[test]
+fn routes_are_listed_explained_and_changed() {
+    let folder = Folder::new();
+    let admin = Admin::serve(&folder.socket(), state(Readiness::Ready)).unwrap();
+    let get =
+        |path: &str| ask(&admin, format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n").as_bytes());
+    let listed = get("/routes?host=a%2Eb&cluster=c+d&skip=5&limit=7");
+    assert!(listed.contains("host: Some(\"a.b\"), cluster: Some(\"c d\"), skip: 5, limit: 7"));
+    assert!(get("/routes?limit=10001").starts_with("HTTP/1.1 400 "));
+    assert!(get("/routes/a%20b").ends_with("{}") && get("/routes/x").starts_with("HTTP/1.1 404 "));
+    assert!(get("/routes/%ff").starts_with("HTTP/1.1 400 "));
+    let explained = get("/explain?method=PUT&url=http%3A%2F%2Fa%2Fb&header=X%3A%20y&source=::1");
+    assert!(explained.contains("url: \"http://a/b\", fields: [\"X: y\"], source: Some(\"::1\")"));
+    for bad in ["/explain", "/explain?url=bad", "/explain?url=x&who=me"] {
+        assert!(get(bad).starts_with("HTTP/1.1 400 "), "{bad}");
+    }
+    let put = send(&admin, "PUT", "/routes/a", "{\"cluster\": \"x\"}");
+    assert!(put.starts_with("HTTP/1.1 200 ") && put.ends_with("{\"generation\":1}\n"), "{put}");
+    assert!(send(&admin, "DELETE", "/routes/a", "").starts_with("HTTP/1.1 200 "));
+    let both = "[{\"delete\": \"a\"}, {\"put\": {\"id\": \"b\"}}]";
+    assert!(send(&admin, "POST", "/routes:batch", both).ends_with("{\"generation\":2}\n"));
+    for (path, status) in [("none", 403), ("broken", 503), ("odd", 409), ("gone", 404)] {
+        let said = send(&admin, "DELETE", &format!("/routes/{path}"), "");
+        assert!(said.starts_with(&format!("HTTP/1.1 {status} ")), "{said}");
+    }
+    let odd = send(&admin, "DELETE", "/routes/odd", "");
+    assert!(odd.contains("\"change\":3,") && odd.contains("\"column\":7"), "{odd}");
+    let refused = send(&admin, "PATCH", "/routes/a", "");
+    assert!(
+        refused.starts_with("HTTP/1.1 405 ") && refused.contains("allow: GET, HEAD, PUT, DELETE")
+    );
+}
+
+#[test]
+fn bodies_are_bounded_and_changes_local() {
+    let folder = Folder::new();
+    let admin = Admin::serve(&folder.socket(), state(Readiness::Ready)).unwrap();
+    let long = format!("{{\"id\": \"{}\"}}", "x".repeat(1 << 20));
+    assert!(send(&admin, "PUT", "/routes/a", &long).starts_with("HTTP/1.1 413 "));
+    let batch = format!("[{{\"put\": {long}}}]");
+    assert!(send(&admin, "POST", "/routes:batch", &batch).starts_with("HTTP/1.1 200 "));
+    assert!(send(&admin, "GET", "/metrics", "x").starts_with("HTTP/1.1 413 "));
+    assert!(send(&admin, "PUT", "/routes/a", "[]").starts_with("HTTP/1.1 400 "));
+    let chunked = "PUT /routes/a HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\
+                   Expect: 100-continue\r\n\r\n1\r\n{\r\n1\r\n}\r\n0\r\n\r\n";
+    let said = ask(&admin, chunked.as_bytes());
+    assert!(said.contains("HTTP/1.1 200 "), "{said}");
+    let tcp = Admin::serve(&AdminAddress::parse("127.0.0.1:0").unwrap(), state(Readiness::Ready));
+    let said = send(&tcp.unwrap(), "DELETE", "/routes/a", "");
+    assert!(said.starts_with("HTTP/1.1 403 "), "{said}");
 }

@@ -1,21 +1,22 @@
 //! Listeners: addresses, protocols, who may send PROXY headers, and the plans of `tcp` ones.
 //!
 //! A `tcp` listener names its cluster itself: bytes without a head match no route. Its plan stands
-//! behind those of the routes, so that an exchange follows either in the same way.
+//! among those of the routes, so that an exchange follows either in the same way.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use protocols::{PathRule, WireSpec};
 use router::{ClusterId, ClusterProtocol};
 
+use super::draft::Draft;
+use super::facts::range;
 use super::{Address, Compile, protocol_fault, read_address};
 use crate::cidrs::Cidrs;
 use crate::config::{Config, Item, ListenerSpec, Protocols};
 use crate::decode::Fault;
 use crate::error::did_you_mean;
 use crate::settings::Settings;
-use crate::snapshot::{ErrorPages, ListenerPlan, ProxyHeaders, RoutePlan};
+use crate::snapshot::{ListenerPlan, ProxyHeaders, RoutePlan};
 use crate::tree::shorten;
 
 impl Compile<'_> {
@@ -28,7 +29,9 @@ impl Compile<'_> {
             let protocol = self.listener_protocol(item, spec);
             let path_rule = self.path_rule(item, spec);
             let proxy_headers = self.proxy_headers(item, spec);
-            let error_pages = Arc::new(self.error_pages(item, &spec.error_pages));
+            let place = item.place(&["error_pages"]);
+            let error_pages = self.facts.error_pages(place, &spec.error_pages, &mut self.faults);
+            let error_pages = Arc::new(error_pages);
             let Some(address) = self.listener_address(item, spec) else { continue };
             let name = spec.name.clone().unwrap_or_else(|| address.clone());
             if plans.iter().any(|plan| plan.address == address) {
@@ -38,7 +41,7 @@ impl Compile<'_> {
                 self.fault(item.place(&["name"]), format!("two listeners are called `{name}`"));
             }
             let max = spec.max_conns.map(u64::from);
-            self.range(item.place(&["max_conns"]), "max_conns", "max-conns", max);
+            self.faults.extend(range(item.place(&["max_conns"]), "max_conns", "max-conns", max));
             plans.push(ListenerPlan {
                 name,
                 address,
@@ -142,53 +145,34 @@ impl Compile<'_> {
         }
     }
 
-    /// Gives each `tcp` listener the plan of its connections, behind the plans of the routes.
-    pub(super) fn tcp_routes(
-        &mut self,
-        listeners: &mut [ListenerPlan],
-        routes: &mut Vec<RoutePlan>,
-    ) {
+    /// Gives each `tcp` listener what its connections follow.
+    pub(super) fn tcp_routes(&mut self, listeners: &mut [ListenerPlan], routes: &mut Draft) {
         let config = self.config;
-        let names: BTreeMap<&str, u32> =
-            config.clusters.iter().map(|item| item.name.as_str()).zip(0..).collect();
         for item in &config.listeners {
             let Some(spec) = &item.spec else { continue };
             let Some(name) = &spec.cluster else { continue };
             let place = item.place(&["cluster"]);
-            let Some(cluster) = names.get(name.as_str()) else {
-                let hint = did_you_mean(name, names.keys().copied());
-                let message = format!("unknown cluster `{}`", shorten(name));
-                self.faults.push(Fault { hint, ..Fault::new(place, message) });
+            let Some(cluster) = self.facts.cluster(name) else {
+                self.faults.push(self.facts.unknown_cluster(place, name));
                 continue;
             };
-            self.expect_protocol(place, *cluster, ClusterProtocol::Tcp);
+            let wrong = self.facts.expect_protocol(place, cluster, ClusterProtocol::Tcp);
+            self.faults.extend(wrong);
             let address = read_address(&spec.address).ok();
             let plan = listeners.iter_mut().find(|plan| match &address {
                 Some(Address::Fixed(address)) => plan.address == *address,
                 _ => false,
             });
             let Some(plan) = plan else { continue };
-            let index = routes.len() as u32;
-            plan.tcp_route = Some(index);
-            routes.push(tcp_plan(index, &plan.name, ClusterId(*cluster), &config.settings));
+            let follows = tcp_plan(ClusterId(cluster), &config.settings);
+            plan.tcp_route = Some(routes.name(&plan.name, follows));
         }
     }
 }
 
 /// A connection as a whole follows this; no limit of requests applies to it.
-fn tcp_plan(index: u32, name: &str, cluster: ClusterId, settings: &Settings) -> RoutePlan {
-    RoutePlan {
-        id: name.to_owned(),
-        index,
-        cluster,
-        timeout: None,
-        body_bytes_max: None,
-        retry: settings.retries() > 0,
-        error_pages: Arc::new(ErrorPages::default()),
-        buffer_request_bytes_max: None,
-        buffer_reply_bytes_max: None,
-        upgrade: Vec::new(),
-    }
+fn tcp_plan(cluster: ClusterId, settings: &Settings) -> RoutePlan {
+    RoutePlan { cluster, retry: settings.retries() > 0, ..RoutePlan::default() }
 }
 
 fn path_rule(name: &str) -> Option<PathRule> {

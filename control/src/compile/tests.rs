@@ -22,11 +22,11 @@ fn ask(name: &str, port: u16) -> std::io::Result<Vec<SocketAddr>> {
 
 fn read(text: &str) -> Result<Snapshot, Vec<ConfigError>> {
     let mut errors = Vec::new();
-    let config = Config::parse("r.yaml", text, &mut errors);
+    let mut config = Config::parse("r.yaml", text, &mut errors);
     config.check_settings(&mut errors);
-    let compiled = compile(&config, &mut Resolve::with(ask), &mut errors);
+    let compiled = compile(&mut config, &mut Resolve::with(ask), &mut errors);
     ConfigError::sort(&mut errors);
-    compiled.filter(|_| errors.is_empty()).ok_or(errors)
+    compiled.filter(|_| errors.is_empty()).map(|compiled| compiled.snapshot).ok_or(errors)
 }
 
 /// Messages without their snippets, one a line.
@@ -103,16 +103,19 @@ fn a_file_compiles() {
         query: b"",
         field: &|_| router::Field::Absent,
     };
-    let (plan, found) = snapshot.find(&query).unwrap();
-    assert_eq!((plan.id.as_str(), plan.index, plan.cluster), ("users", 0, ClusterId(0)));
+    let routes = &snapshot.routes;
+    let found = routes.find(&query).unwrap();
+    let plan = routes.plan(found.plan).unwrap();
+    assert_eq!((routes.name(found.route), plan.cluster), (Some("users"), ClusterId(0)));
     assert_eq!(
         (plan.timeout, plan.body_bytes_max),
         (Some(Duration::from_secs(5)), Some(10_000_000))
     );
     assert_eq!(found.captures.range(0), Some(7..8));
-    let (rest, _) = snapshot.find(&Query { host: b"x", ..query }).unwrap();
-    assert_eq!((rest.id.as_str(), rest.retry, rest.timeout), ("rest", false, None));
-    assert_eq!(snapshot.warnings, [] as [String; 0]);
+    let found = routes.find(&Query { host: b"x", ..query }).unwrap();
+    let rest = routes.plan(found.plan).unwrap();
+    assert_eq!((routes.name(found.route), rest.retry, rest.timeout), (Some("rest"), false, None));
+    assert!(snapshot.warnings.is_empty());
 }
 
 /// A route may allow more than the setting, and has its own page for 413: the wire must not
@@ -121,7 +124,8 @@ fn a_file_compiles() {
 fn how_long_a_body_may_be_is_for_routes_to_say() {
     let limits = |text: &str| {
         let snapshot = read(text).unwrap();
-        let routes = snapshot.routes.iter().map(|plan| plan.body_bytes_max);
+        let plan = |route| snapshot.routes.plan_of(route).and_then(|plan| plan.body_bytes_max);
+        let routes = snapshot.routes.ids().into_iter().map(plan);
         (snapshot.listeners[0].wire.body_bytes_max, routes.collect::<Vec<_>>())
     };
     assert_eq!(limits(GOOD), (None, vec![Some(10_000_000), None]));
@@ -333,7 +337,7 @@ fn anchors_work() {
     );
     let snapshot = read(&text).unwrap();
     assert_eq!(snapshot.clusters[2].endpoints, snapshot.clusters[1].endpoints);
-    assert_eq!(snapshot.warnings, ["r.yaml:21:3: cluster `more` is not used"]);
+    assert_eq!(*snapshot.warnings, ["r.yaml:21:3: cluster `more` is not used"]);
 }
 
 #[test]

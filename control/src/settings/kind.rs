@@ -43,6 +43,8 @@ pub enum Kind {
     Admin,
     /// `off`, `stdout` or a path.
     Target,
+    /// `off`, or the path of a folder.
+    Folder,
     /// `none`, or networks like `10.0.0.0/8,192.0.2.1`.
     Cidrs,
     /// `off`, or a token (RFC 9110 section 5.6.2) of at most 64 bytes.
@@ -89,6 +91,8 @@ impl Kind {
             Kind::Admin => parse_admin(text).map(Value::Text),
             Kind::Target if text.is_empty() => Err("is empty: write off, stdout or a path".into()),
             Kind::Target => Ok(Value::Text(text.to_owned())),
+            Kind::Folder if text.is_empty() => Err("is empty: write off or a path".into()),
+            Kind::Folder => Ok(Value::Text(text.to_owned())),
             Kind::Cidrs if text == "none" => Ok(Value::Text(text.to_owned())),
             Kind::Cidrs => Cidrs::parse(text.split(',')).map(|_| Value::Text(text.to_owned())),
             Kind::Token => parse_token(text).map(Value::Text),
@@ -131,6 +135,7 @@ impl Kind {
             Kind::Word(words) => words.join(", "),
             Kind::Admin => "auto, off, unix:/PATH, or a loopback IP:PORT".to_owned(),
             Kind::Target => "off, stdout, or a path".to_owned(),
+            Kind::Folder => "off, or a path".to_owned(),
             Kind::Cidrs => "none, or networks like 10.0.0.0/8,192.0.2.1".to_owned(),
             Kind::Token => "off, or a name like edge-1".to_owned(),
         }

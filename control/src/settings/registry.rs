@@ -4,6 +4,7 @@
 //! underscores under `settings:`, its checks, its default, its help, its line in
 //! `--print-effective`, its row in docs/config.md and a typed accessor of [`Settings`].
 
+use std::path::Path;
 use std::time::Duration;
 
 use super::kind::{Kind, Unit};
@@ -111,6 +112,13 @@ macro_rules! accessor {
             self.text(Slot::$slot as usize)
         }
     };
+    ($slot:ident $help:literal folder) => {
+        #[doc = $help]
+        pub fn $slot(&self) -> Option<&Path> {
+            let text = self.text(Slot::$slot as usize);
+            (text != "off").then(|| Path::new(text))
+        }
+    };
     ($slot:ident $help:literal u64) => {
         #[doc = $help]
         pub fn $slot(&self) -> u64 {
@@ -200,6 +208,8 @@ registry! {
         "Client connections of the whole process; one above it is reset as soon as it is accepted.";
     "admin" admin: text = "auto", Kind::Admin, Restart,
         "Where the admin server listens; auto is a unix socket in the runtime directory.";
+    "route-journal" route_journal: folder = "off", Kind::Folder, Restart,
+        "Folder of the journal that keeps what the admin socket changes of the routes.";
     "access-log" access_log: text = "off", Kind::Target, Restart,
         "Where the access log goes.";
     "log-level" log_level: text = "info", Kind::Word(LEVELS), Restart,

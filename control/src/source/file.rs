@@ -1,16 +1,55 @@
-//! The configuration file: bytes to text.
+//! The files of a configuration: which there are, and bytes to text.
 //!
-//! Bounded and strict: at most [`FILE_BYTES_MAX`], UTF-8, an ordinary file. A rule set beyond
-//! that size belongs in a rule file that is streamed, not in a tree of nodes.
+//! Bounded and strict: at most [`FILE_BYTES_MAX`] each, UTF-8. A set of routes beyond that size
+//! belongs in a file of routes, which is streamed, not in a tree of nodes.
 
 use std::fs::File;
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::error::ConfigError;
 
 /// Largest file that is read.
 pub(crate) const FILE_BYTES_MAX: u64 = 16 << 20;
+
+/// Most files of a folder.
+const FILES_MAX: usize = 10_000;
+
+/// The files of a configuration.
+#[derive(Debug, Default)]
+pub(super) struct Files {
+    pub(super) configs: Vec<PathBuf>,
+    pub(super) routes: Vec<PathBuf>,
+}
+
+/// The file itself, or what is in the folder: hidden files and other endings are left alone.
+pub(super) fn list(path: &Path) -> Result<Files, ConfigError> {
+    if !path.is_dir() {
+        return Ok(Files { configs: vec![path.to_owned()], routes: Vec::new() });
+    }
+    let fault = |message: String| ConfigError::new(path.display().to_string(), message);
+    let cannot = |error: std::io::Error| fault(format!("cannot be read: {error}"));
+    let mut files = Files::default();
+    for entry in path.read_dir().map_err(cannot)? {
+        let file = entry.map_err(cannot)?.path();
+        let hidden = file.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
+        match file.extension().and_then(|ending| ending.to_str()) {
+            _ if hidden => {}
+            Some("yaml" | "yml") => files.configs.push(file),
+            Some("jsonl") => files.routes.push(file),
+            _ => {}
+        }
+    }
+    if files.configs.is_empty() {
+        return Err(fault("has no *.yaml file".to_owned()));
+    }
+    if files.configs.len() + files.routes.len() > FILES_MAX {
+        return Err(fault(format!("has more than {FILES_MAX} files")));
+    }
+    files.configs.sort();
+    files.routes.sort();
+    Ok(files)
+}
 
 /// Reads the whole file.
 pub(super) fn read(path: &Path) -> Result<String, ConfigError> {

@@ -1,4 +1,4 @@
-//! Where configuration comes from: one file, the environment, the command line.
+//! Where configuration comes from: a file or a folder, the environment, the command line.
 //!
 //! [`load`] is a start, [`reload`] is everything after it. Both read all sources again, so a
 //! reload means exactly what a restart would, except where it says that only a restart can.
@@ -7,16 +7,18 @@ mod file;
 
 use std::path::PathBuf;
 
-use crate::compile::{Resolve, compile};
+use crate::compile::{Compiled, Resolve, compile};
 use crate::config::Config;
 use crate::error::ConfigError;
 use crate::settings::REGISTRY;
 use crate::snapshot::Snapshot;
+use crate::tree::Place;
 
 /// Everything that was given to the process.
 #[derive(Clone, Debug, Default)]
 pub struct Sources {
-    /// The configuration file.
+    /// The configuration file, or a folder: its `*.yaml` and `*.yml` files are one configuration,
+    /// and its `*.jsonl` files are files of routes, all in the order of their names.
     pub file: Option<PathBuf>,
     /// The environment; only `RINGWAY_*` is looked at.
     pub env: Vec<(String, String)>,
@@ -31,12 +33,16 @@ pub struct Sources {
 /// Reads all sources and compiles them to the first snapshot. Blocks on the file and on DNS.
 /// All faults come back at once: those of flags first, then those of the file in its order.
 pub fn load(sources: &Sources) -> Result<Snapshot, Vec<ConfigError>> {
-    let (config, mut errors) = read(sources)?;
+    Ok(load_all(sources)?.snapshot)
+}
+
+pub(crate) fn load_all(sources: &Sources) -> Result<Compiled, Vec<ConfigError>> {
+    let (mut config, mut errors) = read(sources)?;
     let mut resolve = Resolve::system();
-    let compiled = compile(&config, &mut resolve, &mut errors);
+    let compiled = compile(&mut config, &mut resolve, &mut errors);
     ConfigError::sort(&mut errors);
     match compiled {
-        Some(snapshot) if errors.is_empty() => Ok(snapshot),
+        Some(compiled) if errors.is_empty() => Ok(compiled),
         _ => Err(errors),
     }
 }
@@ -45,24 +51,36 @@ pub fn load(sources: &Sources) -> Result<Snapshot, Vec<ConfigError>> {
 /// changed that needs a restart, nothing is different from before; each such change is named.
 /// An equal `hash` means that nothing changed.
 pub fn reload(current: &Snapshot, sources: &Sources) -> Result<Snapshot, Vec<ConfigError>> {
-    let mut next = load(sources)?;
-    let errors = restarts(current, &next, sources);
+    Ok(reload_all(current, sources)?.snapshot)
+}
+
+pub(crate) fn reload_all(
+    current: &Snapshot,
+    sources: &Sources,
+) -> Result<Compiled, Vec<ConfigError>> {
+    let mut compiled = load_all(sources)?;
+    let next = &mut compiled.snapshot;
+    let errors = restarts(current, next, sources);
     if !errors.is_empty() {
         return Err(errors);
     }
     next.generation = current.generation + 1;
-    Ok(next)
+    next.loaded = next.generation;
+    Ok(compiled)
 }
 
 fn read(sources: &Sources) -> Result<(Config, Vec<ConfigError>), Vec<ConfigError>> {
     let mut errors = Vec::new();
-    let mut config = match &sources.file {
-        Some(path) => match file::read(path) {
-            Ok(text) => Config::parse(&path.display().to_string(), &text, &mut errors),
-            Err(error) => return Err(vec![error]),
-        },
-        None => Config::default(),
-    };
+    let mut config = Config::default();
+    if let Some(path) = &sources.file {
+        let files = file::list(path).map_err(|error| vec![error])?;
+        for path in &files.configs {
+            let text = file::read(path).map_err(|error| vec![error])?;
+            config.add(&path.display().to_string(), &text, &mut errors);
+        }
+        let routes = files.routes.into_iter().map(|path| (path, Place::default()));
+        config.route_files.extend(routes);
+    }
     config.settings.lay_variables(&sources.env, &mut errors, &mut config.warnings);
     config.settings.lay_flags(&sources.flags, &mut errors);
     config.check_settings(&mut errors);

@@ -80,7 +80,7 @@ fn flags_alone_are_enough() {
         endpoints.iter().map(|endpoint| endpoint.address.as_str()).collect::<Vec<_>>(),
         ["127.0.0.1:9001", "127.0.0.1:9002", "unix:/tmp/u.sock"]
     );
-    assert_eq!((snapshot.routes[0].id.as_str(), snapshot.table.len()), ("all", 1));
+    assert_eq!((snapshot.routes.name(router::RouteId(0)), snapshot.routes.len()), (Some("all"), 1));
 }
 
 #[test]
@@ -170,7 +170,7 @@ fn files_that_cannot_be_read() {
         messages(load(&sources("no/such.yaml"))),
         ["no/such.yaml: cannot be read: No such file or directory (os error 2)"]
     );
-    assert!(messages(load(&sources("/")))[0].contains("cannot be read: "));
+    assert!(messages(load(&sources("/")))[0].contains("has no *.yaml file"));
     let file = Scratch::new("bytes", "");
     file.write(b"version: 1\n\xff");
     assert!(messages(load(&file.sources()))[0].ends_with("line 2 is not UTF-8"));

@@ -65,15 +65,18 @@ impl Target {
     }
 }
 
-/// What the indices in a generation's records mean.
-#[derive(Clone, Debug, Default)]
-pub struct Names {
-    /// The generation.
-    pub generation: u64,
-    /// Route ids, by index.
-    pub routes: Vec<String>,
-    /// Cluster names, by index.
-    pub clusters: Vec<String>,
+/// What the indices in records mean.
+pub trait Names: Send + Sync {
+    /// The name of a route.
+    fn route(&self, index: u32) -> Option<&str>;
+    /// The name of a cluster.
+    fn cluster(&self, index: u32) -> Option<&str>;
+}
+
+/// Names from a generation on.
+struct Since {
+    generation: u64,
+    names: Box<dyn Names>,
 }
 
 /// The running log.
@@ -83,7 +86,7 @@ pub struct AccessLog {
 }
 
 enum Command {
-    Names(Names),
+    Names(Since),
     Reopen(SyncSender<io::Result<()>>),
     Stop,
 }
@@ -120,10 +123,11 @@ impl AccessLog {
         Ok(AccessLog { commands, thread })
     }
 
-    /// Tells what the indices of a generation mean; before that generation is published.
-    pub fn names(&self, names: Names) {
+    /// Tells what indices mean from this generation on; before it is published. Names of the same
+    /// generation replace each other.
+    pub fn names(&self, generation: u64, names: Box<dyn Names>) {
         // A thread that is gone has nothing to name.
-        let _ = self.commands.send(Command::Names(names));
+        let _ = self.commands.send(Command::Names(Since { generation, names }));
     }
 
     /// Opens the file anew, for USR1 after a rotation, and waits until that is done (L3).
@@ -163,12 +167,13 @@ struct Writer {
     output: Output,
     feeds: Vec<Feed>,
     errors: ErrorLog,
-    names: Vec<Names>,
+    /// The newest last.
+    names: Vec<Since>,
     batch: String,
 }
 
 impl Writer {
-    fn learn(&mut self, names: Names) {
+    fn learn(&mut self, names: Since) {
         self.names.retain(|known| known.generation != names.generation);
         self.names.push(names);
         if self.names.len() > GENERATIONS_MAX {
@@ -213,8 +218,9 @@ impl Writer {
     }
 }
 
-fn push_line(out: &mut String, record: &Record, names: &[Names]) {
-    let known = names.iter().find(|names| names.generation == record.generation);
+fn push_line(out: &mut String, record: &Record, names: &[Since]) {
+    let known = names.iter().rfind(|since| since.generation <= record.generation);
+    let known = known.map(|since| &*since.names);
     out.push_str("{\"time\":\"");
     push_rfc3339(out, record.at.unwrap_or(SystemTime::UNIX_EPOCH));
     out.push_str("\",\"request_id\":");
@@ -231,9 +237,9 @@ fn push_line(out: &mut String, record: &Record, names: &[Names]) {
     out.push_str(",\"reason\":");
     push_word(out, (!record.reason.is_empty()).then_some(record.reason));
     out.push_str(",\"route\":");
-    push_word(out, record.route.and_then(|route| name(&known?.routes, route)));
+    push_word(out, record.route.and_then(|route| known?.route(route)));
     out.push_str(",\"cluster\":");
-    push_word(out, record.cluster.and_then(|cluster| name(&known?.clusters, cluster)));
+    push_word(out, record.cluster.and_then(|cluster| known?.cluster(cluster)));
     out.push_str(",\"upstream\":");
     push_place(out, &record.upstream);
     out.push_str(",\"peer\":");
@@ -268,10 +274,6 @@ fn phase_key(phase: Phase) -> &'static str {
         Phase::FirstByte => ",\"t_ttfb_us\":",
         Phase::Body => ",\"t_body_us\":",
     }
-}
-
-fn name(names: &[String], index: u32) -> Option<&str> {
-    names.get(usize::try_from(index).ok()?).map(String::as_str)
 }
 
 fn push_field(out: &mut String, key: &str, value: u64) {
@@ -346,14 +348,26 @@ mod tests {
         record
     }
 
-    fn names() -> Names {
-        Names { generation: 3, routes: vec!["users".into()], clusters: Vec::new() }
+    struct Users;
+
+    impl Names for Users {
+        fn route(&self, index: u32) -> Option<&str> {
+            (index == 0).then_some("users")
+        }
+
+        fn cluster(&self, _: u32) -> Option<&str> {
+            None
+        }
+    }
+
+    fn since(generation: u64) -> Since {
+        Since { generation, names: Box::new(Users) }
     }
 
     #[test]
     fn a_line_has_every_field_and_null_for_the_unknown() {
         let mut line = String::new();
-        push_line(&mut line, &sample(), &[names()]);
+        push_line(&mut line, &sample(), &[since(2)]);
         assert_eq!(
             line,
             "{\"time\":\"2026-11-23T03:27:41.123Z\",\"request_id\":null,\"method\":\"GET\",\
@@ -368,9 +382,9 @@ mod tests {
     }
 
     #[test]
-    fn names_of_an_unknown_generation_are_null() {
+    fn names_of_a_later_generation_are_not_asked() {
         let mut line = String::new();
-        push_line(&mut line, &sample(), &[Names { generation: 4, ..names() }]);
+        push_line(&mut line, &sample(), &[since(4)]);
         assert!(line.contains("\"route\":null"));
     }
 
@@ -383,7 +397,7 @@ mod tests {
         let (recorder, feed) = Recorder::on(registry.shard(0));
         let errors = ErrorLog::start(Format::Text, Level::Error);
         let log = AccessLog::start(Target::File(path.clone()), vec![feed], errors).unwrap();
-        log.names(names());
+        log.names(3, Box::new(Users));
         recorder.record(&sample());
         fs::rename(&path, &moved).unwrap();
         log.reopen().unwrap();

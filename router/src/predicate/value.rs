@@ -12,7 +12,7 @@ use crate::table::Regexes;
 
 /// A test of a value: a text that it must be, or `{exact: ..}`, `{prefix: ..}`, `{regex: ..}` or
 /// `{present: true}`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum ValueSpec {
     /// Exactly this.
     Exact(String),

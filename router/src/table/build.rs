@@ -145,11 +145,22 @@ impl Builder {
         Ok(route)
     }
 
-    /// Adds the rules of another builder of the same seed and order behind its own.
+    /// Takes up an id without a rule.
+    pub fn skip(&mut self) {
+        // One more than all ids is refused where the next rule is added.
+        self.rules.push(Entry { host: 0, at: usize::MAX, route: RouteId(self.rules.len() as u32) });
+    }
+
+    /// Adds the rules of another builder of the same seed and order behind its own; `plan` gives
+    /// the plan for what was one there.
     ///
     /// # Errors
     /// More rules than ids.
-    pub fn append(&mut self, other: Builder) -> Result<(), BuildFault> {
+    pub fn append(
+        &mut self,
+        other: Builder,
+        plan: impl Fn(PlanId) -> PlanId,
+    ) -> Result<(), BuildFault> {
         let first = self.rules.len();
         u32::try_from(first + other.rules.len()).map_err(|_| BuildFault::TooMany)?;
         let shift = self.arena.len();
@@ -160,7 +171,8 @@ impl Builder {
             if entry.at != usize::MAX {
                 moved.at += shift;
                 let (_, record) = split_host(&mut self.arena[moved.at..]);
-                Record::renumber(record, route);
+                let own = Record::at(record).map(|record| record.plan());
+                Record::renumber(record, route, plan(own.unwrap_or(PlanId(0))));
             }
             self.rules.push(moved);
         }

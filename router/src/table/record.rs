@@ -153,7 +153,8 @@ impl<'a> Record<'a> {
     }
 
     /// Gives a record another id, which is its place among all rules as well.
-    pub(crate) fn renumber(record: &mut [u8], route: RouteId) {
+    pub(crate) fn renumber(record: &mut [u8], route: RouteId, plan: PlanId) {
+        record[4..8].copy_from_slice(&plan.0.to_le_bytes());
         record[0..4].copy_from_slice(&route.0.to_le_bytes());
         record[8..12].copy_from_slice(&route.0.to_le_bytes());
     }

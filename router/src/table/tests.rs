@@ -242,7 +242,7 @@ proptest! {
             }
             let old = rules.iter().position(|rule| rule.id == id);
             if is_in {
-                table = table.with_unchecked(RouteId(id), &spec, priority, PlanId(id)).unwrap();
+                table = table.put(RouteId(id), &spec, priority, PlanId(id)).unwrap();
                 let order = old.map_or(next_order, |old| rules[old].order);
                 next_order = next_order.max(order + 1);
                 let rule = Declared { id, order, priority, spec };

@@ -32,15 +32,25 @@ impl Table {
     ) -> Result<Table, Vec<BuildError>> {
         let fault = |fault| BuildError { route, other: None, fault };
         let next = self
-            .with_unchecked(route, spec, priority, plan)
+            .put(route, spec, priority, plan)
             .map_err(|faults| faults.into_iter().map(fault).collect::<Vec<_>>())?;
-        let near = next.home(route).and_then(|home| Some(next.hosts.get(home)?.near(route)));
-        let errors = shadow::around(route, &near.unwrap_or_default(), next.make.order);
+        let errors = next.check(route);
         if errors.is_empty() { Ok(next) } else { Err(errors) }
     }
 
-    /// As [`Table::with`], but a rule may be out of reach.
-    pub(crate) fn with_unchecked(
+    /// Rules that can never match because of this one, or itself because of another. For tables
+    /// that were made by [`Table::put`].
+    pub fn check(&self, route: RouteId) -> Vec<BuildError> {
+        let near = self.home(route).and_then(|home| Some(self.hosts.get(home)?.near(route)));
+        shadow::around(route, &near.unwrap_or_default(), self.make.order)
+    }
+
+    /// As [`Table::with`], but a rule may be out of reach: of several changes only what they come
+    /// to together can be judged.
+    ///
+    /// # Errors
+    /// All that is wrong with the rule.
+    pub fn put(
         &self,
         route: RouteId,
         spec: &MatchSpec,
@@ -123,6 +133,11 @@ impl Table {
         let mut page = self.homes.get(page_of(route)).map_or([0; HOMES], |page| **page);
         page[route.0 as usize % HOMES] = hash;
         self.homes = self.homes.with(page_of(route), Arc::new(page));
+    }
+
+    /// What a rule does.
+    pub fn plan(&self, route: RouteId) -> Option<PlanId> {
+        self.record(route).map(|record| record.plan())
     }
 
     /// The record of a rule.

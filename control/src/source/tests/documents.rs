@@ -12,7 +12,7 @@ use crate::decode::decode;
 use crate::settings::{REGISTRY, Setting, Source};
 use crate::snapshot::Snapshot;
 use crate::source::load;
-use crate::tree::{self, Node};
+use crate::tree::{self, Node, Place};
 
 /// One configuration, with the document that shows it.
 struct Example {
@@ -21,10 +21,11 @@ struct Example {
 }
 
 impl Example {
-    /// Loads it beside the page that some of them name.
+    /// Loads it beside the page and the routes that some of them name.
     fn load(&self, index: usize) -> Snapshot {
         let file = Scratch::new(&format!("example-{index}"), &self.text);
         std::fs::write(file.0.with_file_name("down.html"), "<h1>Back soon</h1>").unwrap();
+        std::fs::write(file.0.with_file_name("routes.jsonl"), routes_of(&self.document)).unwrap();
         load(&file.sources()).unwrap_or_else(|errors| {
             let found = messages(Err(errors));
             panic!("{}: {found:?}\n{}", self.document, self.text)
@@ -32,8 +33,18 @@ impl Example {
     }
 
     fn root(&self) -> Node {
-        tree::parse(&self.text, &mut Vec::new()).unwrap()
+        tree::parse(Place::start(0), &self.text, &mut Vec::new()).unwrap()
     }
+}
+
+/// The blocks of a document that are files of routes.
+fn routes_of(document: &str) -> String {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../docs").join(document);
+    let text = std::fs::read_to_string(path).unwrap_or_default();
+    text.split("```json\n{")
+        .skip(1)
+        .map(|block| format!("{{{}", block.split("```").next().unwrap()))
+        .collect()
 }
 
 /// Every file in docs/examples, and every block of the documents.
@@ -90,7 +101,7 @@ fn the_examples_load() {
     let examples = examples();
     for (index, example) in examples.iter().enumerate() {
         let snapshot = example.load(index);
-        assert_eq!(snapshot.warnings, [] as [String; 0], "{}: {}", example.document, example.text);
+        assert_eq!(*snapshot.warnings, [] as [String; 0], "{}: {}", example.document, example.text);
     }
     assert!(examples.len() >= 20, "{} examples", examples.len());
 }
@@ -114,7 +125,7 @@ fn every_setting_has_an_example_of_its_own() {
 
 /// The keys that a struct takes, by the message that refuses another one.
 fn keys_of<T: DeserializeOwned>() -> BTreeSet<String> {
-    let node = tree::parse("{zzzzzzzz: 1}", &mut Vec::new()).unwrap();
+    let node = tree::parse(Place::start(0), "{zzzzzzzz: 1}", &mut Vec::new()).unwrap();
     let mut faults = Vec::new();
     decode::<T>(&node, &mut faults);
     let hints = faults.into_iter().filter_map(|fault| fault.hint);

@@ -1,0 +1,363 @@
+//! Changes of routes that are in force: checked, applied together, or refused together.
+//!
+//! E1 A group of changes is judged by what it comes to: two routes may change places in one group.
+//! E2 Of a group with one fault nothing is applied, and nothing that it took is kept.
+//! E3 A route keeps its id as long as it has its name. The id of one that ended names it for
+//! [`QUARANTINE`] more, so that records of its last requests find their name; an id that the
+//! configuration declared is never given to another route.
+//!
+//! Cost: what a change of the table costs, a page of names, and a look for each name.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use router::{BuildError, PlanId, RouteId, RouteSpec, Table};
+
+use super::{Ids, Interner, Names, Routes};
+use crate::compile::{Compiled, Facts, Make, build_fault, explain, json_fault};
+use crate::config::Item;
+use crate::decode::Fault;
+use crate::error::ConfigError;
+use crate::journal::{Change, Journal, Origin};
+use crate::snapshot::RoutePlan;
+use crate::tree::{Place, shorten};
+
+/// How long the id of a route that ended goes on naming it.
+const QUARANTINE: Duration = Duration::from_secs(60);
+
+/// Faults of a journal that are described.
+const FAULTS_MAX: usize = 100;
+
+/// One change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Edit {
+    /// Makes this the route of the name, be it new or not.
+    Put {
+        /// The route's name.
+        id: String,
+        /// The route as a JSON object.
+        route: String,
+    },
+    /// Ends the route of the name.
+    Delete {
+        /// The route's name.
+        id: String,
+    },
+}
+
+impl Edit {
+    /// The name of the route.
+    pub fn id(&self) -> &str {
+        match self {
+            Edit::Put { id, .. } | Edit::Delete { id } => id,
+        }
+    }
+}
+
+/// What kind of fault a change has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum EditFaultKind {
+    /// The route itself is wrong.
+    Invalid,
+    /// There is no such route.
+    Unknown,
+    /// Beside another route it can never match, or the other one beside it.
+    Conflict,
+}
+
+/// What is wrong with one change of a group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EditFault {
+    /// The position of the change in its group.
+    pub at: usize,
+    /// The name of the route.
+    pub id: String,
+    /// What kind of fault it is.
+    pub kind: EditFaultKind,
+    /// Line of the route's text, from 1; 0 when the fault has no place.
+    pub line: u32,
+    /// Column in characters, from 1; 0 when the fault has no place.
+    pub column: u32,
+    /// What is wrong.
+    pub message: String,
+    /// What to do about it.
+    pub hint: Option<String>,
+}
+
+/// Whoever may change the routes of a load; one at a time.
+#[derive(Debug)]
+pub(crate) struct Editor {
+    facts: Facts,
+    make: Make,
+    plans: Interner,
+    ids: Ids,
+    routes: Arc<Routes>,
+    /// Ids below this were declared by the configuration.
+    declared: u32,
+    next: u32,
+    ended: VecDeque<(Instant, RouteId)>,
+}
+
+/// A group on its way: what it would come to, and what it took for that.
+struct Trial {
+    table: Table,
+    names: Names,
+    /// Names that the group gave to a route or took away.
+    renamed: BTreeMap<String, Option<RouteId>>,
+    /// Where each route was last put, by position in the group.
+    put: BTreeMap<RouteId, usize>,
+    ended: BTreeSet<RouteId>,
+    taken: Vec<PlanId>,
+    released: Vec<PlanId>,
+    fresh: Vec<RouteId>,
+}
+
+impl Editor {
+    /// The editor of what was just loaded.
+    pub(crate) fn new(compiled: Compiled) -> Editor {
+        let Compiled { snapshot, facts, make, plans, ids } = compiled;
+        let declared = snapshot.routes.names().len() as u32;
+        Editor {
+            facts,
+            make,
+            plans,
+            ids,
+            routes: snapshot.routes,
+            declared,
+            next: declared,
+            ended: VecDeque::new(),
+        }
+    }
+
+    /// The routes after all that was applied.
+    pub(crate) fn routes(&self) -> &Arc<Routes> {
+        &self.routes
+    }
+
+    /// Whether the configuration itself declares a route of this name, which is in force.
+    pub(crate) fn is_declared(&self, id: &str) -> bool {
+        let route = self.ids.get(&self.routes.names, id);
+        route.is_some_and(|route| route.0 < self.declared)
+    }
+
+    /// Applies a group of changes, or none of it (E2).
+    ///
+    /// # Errors
+    /// All faults of all changes.
+    pub(crate) fn apply(&mut self, group: &[Edit], now: Instant) -> Result<(), Vec<EditFault>> {
+        let mut trial = Trial::of(&self.routes);
+        let mut faults = Vec::new();
+        for (edit, at) in group.iter().zip(0..) {
+            let done = match edit {
+                Edit::Put { id, route } => self.put(&mut trial, at, id, route, now),
+                Edit::Delete { id } => self.delete(&mut trial, at, id),
+            };
+            faults.extend(done.err().into_iter().flatten());
+        }
+        if faults.is_empty() {
+            faults = conflicts(&trial);
+        }
+        if faults.is_empty() {
+            self.settle(trial, now);
+            Ok(())
+        } else {
+            self.undo(trial, now);
+            Err(faults)
+        }
+    }
+
+    /// Lays what a journal says over what was declared: all of it is one group, in which a route
+    /// that is gone already may be ended.
+    ///
+    /// # Errors
+    /// The journal cannot be read, or what it says does not fit the configuration any more. The
+    /// editor is of no use then.
+    pub(crate) fn replay(&mut self, journal: &Journal) -> Result<(), Vec<ConfigError>> {
+        let (mut trial, now) = (Trial::of(&self.routes), Instant::now());
+        let (mut faults, mut origins) = (Vec::new(), Vec::new());
+        let mut files: Vec<PathBuf> = Vec::new();
+        let mut lay = |change: Change<'_>, origin: Origin<'_>| {
+            if files.last().is_none_or(|file| file != origin.file) {
+                files.push(origin.file.to_owned());
+            }
+            let at = origins.len();
+            origins.push((files.len() - 1, origin.line));
+            let done = match change {
+                Change::Put { id, route } => self.put(&mut trial, at, id, route, now),
+                Change::Delete { id, .. } => {
+                    // What is gone already may be ended.
+                    drop(self.delete(&mut trial, at, id));
+                    Ok(())
+                }
+            };
+            faults.extend(done.err().into_iter().flatten());
+        };
+        journal.replay(&mut lay).map_err(|error| vec![error])?;
+        faults.extend(conflicts(&trial));
+        if faults.is_empty() {
+            self.settle(trial, now);
+            return Ok(());
+        }
+        let error = |fault: &EditFault| {
+            let (file, line) = origins[fault.at];
+            let message = format!("the journal's route `{}`: {}", fault.id, fault.message);
+            let error = ConfigError::new(files[file].display().to_string(), message);
+            ConfigError { line, column: 1, ..error.hint(fault.hint.clone()) }
+        };
+        Err(faults.iter().take(FAULTS_MAX).map(error).collect())
+    }
+
+    fn put(
+        &mut self,
+        trial: &mut Trial,
+        at: usize,
+        id: &str,
+        text: &str,
+        now: Instant,
+    ) -> Result<(), Vec<EditFault>> {
+        let (item, plan) = self.read(id, text).map_err(|faults| invalid(at, id, faults))?;
+        let Some(spec) = &item.spec else { return Ok(()) };
+        let plan = self.plans.take(plan);
+        trial.taken.push(plan);
+        let known = self.route(trial, id);
+        let route = known.unwrap_or_else(|| self.fresh(trial, now));
+        trial.released.extend(trial.table.plan(route));
+        let put = trial.table.put(route, &spec.r#match, spec.priority, plan);
+        trial.table = put.map_err(|faults| {
+            let faults = faults.iter().map(|fault| build_fault(&item, fault)).collect();
+            invalid(at, id, self.explained(text, faults))
+        })?;
+        if known.is_none() {
+            trial.names.set(route, id);
+            trial.renamed.insert(id.to_owned(), Some(route));
+        }
+        trial.put.insert(route, at);
+        Ok(())
+    }
+
+    /// Reads and checks a route, its pattern aside.
+    fn read(&self, id: &str, text: &str) -> Result<(Item<RouteSpec>, RoutePlan), Vec<Fault>> {
+        let start = Place::start(0);
+        let spec = serde_json::from_str::<RouteSpec>(text)
+            .map_err(|error| self.explained(text, vec![json_fault(start, &error)]))?;
+        if spec.id != id {
+            let message = format!("its `id` is `{}`, not `{}`", shorten(&spec.id), shorten(id));
+            return Err(vec![Fault::new(start, message)]);
+        }
+        let item = Item::plain(id, start, spec.clone());
+        let mut faults = Vec::new();
+        let plan = self.facts.plan(&item, &spec, &mut faults);
+        if faults.is_empty() { Ok((item, plan)) } else { Err(self.explained(text, faults)) }
+    }
+
+    /// The faults of a route that has some, with their places in its text where that can be had.
+    fn explained(&self, text: &str, found: Vec<Fault>) -> Vec<Fault> {
+        let explained = explain(Place::start(0), text.as_bytes(), &self.facts, self.make);
+        if explained.is_empty() { found } else { explained }
+    }
+
+    fn delete(&self, trial: &mut Trial, at: usize, id: &str) -> Result<(), Vec<EditFault>> {
+        let Some(route) = self.route(trial, id) else {
+            let message = "there is no route of this name".to_owned();
+            return Err(vec![EditFault::new(at, id, EditFaultKind::Unknown, message)]);
+        };
+        trial.released.extend(trial.table.plan(route));
+        trial.table = trial.table.without(route);
+        trial.renamed.insert(id.to_owned(), None);
+        trial.put.remove(&route);
+        trial.ended.insert(route);
+        Ok(())
+    }
+
+    /// The route of a name, as the group has left it so far.
+    fn route(&self, trial: &Trial, id: &str) -> Option<RouteId> {
+        match trial.renamed.get(id) {
+            Some(renamed) => *renamed,
+            None => self.ids.get(&self.routes.names, id),
+        }
+    }
+
+    /// An id for a new route.
+    fn fresh(&mut self, trial: &mut Trial, now: Instant) -> RouteId {
+        let is_over = |since: Instant| now.saturating_duration_since(since) >= QUARANTINE;
+        let rested = self.ended.pop_front_if(|(since, _)| is_over(*since));
+        let route = rested.map(|(_, route)| route).unwrap_or_else(|| {
+            self.next += 1;
+            RouteId(self.next - 1)
+        });
+        trial.fresh.push(route);
+        route
+    }
+
+    fn settle(&mut self, trial: Trial, now: Instant) {
+        trial.released.iter().for_each(|plan| self.plans.give_back(*plan));
+        for (name, route) in &trial.renamed {
+            self.ids.remove(&self.routes.names, name);
+            if let Some(route) = route {
+                self.ids.insert(&trial.names, *route);
+            }
+        }
+        let ended = trial.ended.iter().filter(|route| route.0 >= self.declared);
+        self.ended.extend(ended.map(|route| (now, *route)));
+        let Trial { table, names, .. } = trial;
+        self.routes = Arc::new(Routes { table, plans: self.plans.plans(), names });
+    }
+
+    fn undo(&mut self, trial: Trial, now: Instant) {
+        trial.taken.iter().for_each(|plan| self.plans.give_back(*plan));
+        let rested = now.checked_sub(QUARANTINE).unwrap_or(now);
+        for route in trial.fresh.into_iter().rev() {
+            self.ended.push_front((rested, route));
+        }
+    }
+}
+
+impl Trial {
+    fn of(routes: &Routes) -> Trial {
+        Trial {
+            table: routes.table.clone(),
+            names: routes.names.clone(),
+            renamed: BTreeMap::new(),
+            put: BTreeMap::new(),
+            ended: BTreeSet::new(),
+            taken: Vec::new(),
+            released: Vec::new(),
+            fresh: Vec::new(),
+        }
+    }
+}
+
+/// Routes that can never match after the group, said of the change that brings it about.
+fn conflicts(trial: &Trial) -> Vec<EditFault> {
+    let name = |route: RouteId| trial.names.get(route).unwrap_or_default();
+    let mut faults = Vec::new();
+    for (route, at) in &trial.put {
+        for BuildError { route: hidden, other, fault } in trial.table.check(*route) {
+            let taker = other.map_or(String::new(), |other| format!(" by `{}`", name(other)));
+            let message = format!("route `{}`: {fault}{taker}", name(hidden));
+            faults.push(EditFault::new(*at, name(*route), EditFaultKind::Conflict, message));
+        }
+    }
+    faults
+}
+
+impl EditFault {
+    fn new(at: usize, id: &str, kind: EditFaultKind, message: String) -> EditFault {
+        EditFault { at, id: id.to_owned(), kind, line: 0, column: 0, message, hint: None }
+    }
+}
+
+fn invalid(at: usize, id: &str, faults: Vec<Fault>) -> Vec<EditFault> {
+    let fault = |fault: Fault| EditFault {
+        line: fault.place.line,
+        column: fault.place.column,
+        hint: fault.hint,
+        ..EditFault::new(at, id, EditFaultKind::Invalid, fault.message)
+    };
+    faults.into_iter().map(fault).collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,88 @@
+//! The routes of a snapshot: the table that finds one, what it does, and what it is called.
+//!
+//! All three are persistent: the routes after a change share with those before it everything but
+//! one block of the table, one page of names and, where an action is new, one page of actions.
+//! Routes that do the same share one [`RoutePlan`], so that a million of them cost what their
+//! patterns and names cost.
+
+mod editor;
+mod ids;
+mod names;
+mod plans;
+mod store;
+
+use std::sync::Arc;
+
+use router::{Match, PlanId, Query, RouteId, Table};
+
+use crate::snapshot::RoutePlan;
+
+pub(crate) use editor::Editor;
+pub use editor::{Edit, EditFault, EditFaultKind};
+pub(crate) use ids::Ids;
+pub use names::Names;
+pub(crate) use plans::{Interner, Plans};
+pub use store::{Refusal, RouteStore};
+
+/// Every route. Cheap to clone; `Send + Sync`.
+#[derive(Clone, Debug)]
+pub struct Routes {
+    /// The routes' patterns.
+    pub table: Table,
+    pub(crate) plans: Plans,
+    pub(crate) names: Names,
+}
+
+impl Routes {
+    /// The winning route and what its pattern captured.
+    pub fn find(&self, query: &Query<'_>) -> Option<Match> {
+        self.table.find(query)
+    }
+
+    /// What the routes of this plan do.
+    pub fn plan(&self, id: PlanId) -> Option<&Arc<RoutePlan>> {
+        self.plans.get(id)
+    }
+
+    /// What a route does.
+    pub fn plan_of(&self, route: RouteId) -> Option<&Arc<RoutePlan>> {
+        self.plan(self.table.plan(route)?)
+    }
+
+    /// A route's name, also for a while after its end; or that of a `tcp` listener.
+    pub fn name(&self, route: RouteId) -> Option<&str> {
+        self.names.get(route)
+    }
+
+    /// All names, for whoever needs them without the table.
+    pub fn names(&self) -> &Names {
+        &self.names
+    }
+
+    /// Ids in the order of their first declaration.
+    pub fn ids(&self) -> Vec<RouteId> {
+        let mut ids: Vec<RouteId> = self.table.routes().collect();
+        ids.sort_unstable();
+        ids
+    }
+
+    /// Number of routes.
+    pub fn len(&self) -> usize {
+        self.table.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.table.is_empty()
+    }
+
+    /// Bytes of memory of patterns, actions and names. O(hosts).
+    pub fn bytes(&self) -> usize {
+        self.table.bytes() + self.plans.bytes() + self.names.bytes()
+    }
+}
+
+const _: () = {
+    const fn shared<T: Send + Sync>() {}
+    shared::<Routes>();
+};

@@ -1,0 +1,144 @@
+//! The routes of a running gateway: what the files declare, and over it what was changed since.
+//!
+//! T1 A change is acknowledged once the journal has it on the disk; several that wait are brought
+//! there together. T2 Without a journal nothing can be changed: what a restart would lose is not
+//! taken. T3 When the journal fails, what it holds is unknown: nothing is published, and no change
+//! is taken until a restart.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::{Edit, EditFault, Editor, Routes};
+use crate::compile::Compiled;
+use crate::error::ConfigError;
+use crate::journal::{Change, Journal};
+use crate::snapshot::Snapshot;
+use crate::source::{self, Sources};
+
+/// Why a group of changes was not taken. Nothing of it is in force.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// There is no journal (T2).
+    NoJournal,
+    /// These changes are wrong.
+    Faults(Vec<EditFault>),
+    /// The journal failed (T3).
+    Journal(String),
+    /// The process is about to end.
+    Stopping,
+}
+
+/// The routes of this process, and the right to change them. Owned by the control thread.
+#[derive(Debug)]
+pub struct RouteStore {
+    editor: Editor,
+    journal: Option<Journal>,
+    /// Why no change is taken any more.
+    failure: Option<String>,
+}
+
+impl RouteStore {
+    /// Reads all sources and the journal. Blocks on files and on DNS.
+    ///
+    /// # Errors
+    /// All faults of the sources; else those of the journal.
+    pub fn load(sources: &Sources) -> Result<(Snapshot, RouteStore), Vec<ConfigError>> {
+        let mut compiled = source::load_all(sources)?;
+        let mut warnings = compiled.snapshot.warnings.to_vec();
+        let folder = compiled.snapshot.settings.route_journal();
+        let opened = folder.map(|folder| Journal::open(folder, &mut warnings)).transpose();
+        let journal = opened.map_err(|error| vec![error])?;
+        compiled.snapshot.warnings = warnings.into();
+        let (snapshot, editor) = lay_over(compiled, journal.as_ref())?;
+        Ok((snapshot, RouteStore { editor, journal, failure: None }))
+    }
+
+    /// Reads all sources again, and lays the journal over them anew.
+    ///
+    /// # Errors
+    /// As [`RouteStore::load`], and each change that needs a restart; nothing is different then.
+    pub fn reload(
+        &mut self,
+        current: &Snapshot,
+        sources: &Sources,
+    ) -> Result<Snapshot, Vec<ConfigError>> {
+        let compiled = source::reload_all(current, sources)?;
+        let (snapshot, editor) = lay_over(compiled, self.journal.as_ref())?;
+        self.editor = editor;
+        Ok(snapshot)
+    }
+
+    /// The routes with all changes that were taken.
+    pub fn routes(&self) -> &Arc<Routes> {
+        self.editor.routes()
+    }
+
+    /// Takes groups of changes, each as a whole or not at all; on the disk when this returns (T1).
+    /// The answers are in the order of the groups.
+    pub fn change(&mut self, groups: &[&[Edit]], now: Instant) -> Vec<Result<(), Refusal>> {
+        let mut answers: Vec<_> = groups.iter().map(|group| self.take(group, now)).collect();
+        if let Err(why) = self.commit() {
+            for answer in answers.iter_mut().filter(|answer| answer.is_ok()) {
+                *answer = Err(Refusal::Journal(why.clone()));
+            }
+        }
+        answers
+    }
+
+    fn take(&mut self, group: &[Edit], now: Instant) -> Result<(), Refusal> {
+        let Some(journal) = &mut self.journal else {
+            return Err(Refusal::NoJournal);
+        };
+        if let Some(why) = &self.failure {
+            return Err(Refusal::Journal(why.clone()));
+        }
+        let changes: Vec<_> = group.iter().map(|edit| recorded(edit, &self.editor)).collect();
+        self.editor.apply(group, now).map_err(Refusal::Faults)?;
+        journal.append(&changes).map_err(|error| {
+            let why = error.to_string();
+            self.failure = Some(why.clone());
+            Refusal::Journal(why)
+        })
+    }
+
+    fn commit(&mut self) -> Result<(), String> {
+        let Some(journal) = &mut self.journal else { return Ok(()) };
+        let committed = match &self.failure {
+            Some(why) => Err(why.clone()),
+            None => journal.commit().map_err(|error| error.to_string()),
+        };
+        committed.inspect_err(|why| self.failure = Some(why.clone()))
+    }
+
+    /// Sees to the journal's compaction; to be called on every control tick. What goes wrong there
+    /// is added to `warnings`.
+    pub fn tend(&mut self, warnings: &mut Vec<String>) {
+        if let Some(journal) = &mut self.journal {
+            journal.tend(warnings);
+        }
+    }
+}
+
+/// A change as the journal keeps it.
+fn recorded<'a>(edit: &'a Edit, editor: &Editor) -> Change<'a> {
+    match edit {
+        Edit::Put { id, route } => Change::Put { id, route },
+        Edit::Delete { id } => Change::Delete { id, declared: editor.is_declared(id) },
+    }
+}
+
+fn lay_over(
+    compiled: Compiled,
+    journal: Option<&Journal>,
+) -> Result<(Snapshot, Editor), Vec<ConfigError>> {
+    let mut snapshot = compiled.snapshot.clone();
+    let mut editor = Editor::new(compiled);
+    if let Some(journal) = journal {
+        editor.replay(journal)?;
+    }
+    snapshot.routes = Arc::clone(editor.routes());
+    Ok((snapshot, editor))
+}
+
+#[cfg(test)]
+mod tests;
