@@ -1,7 +1,7 @@
 //! Up to 64 rules side by side in memory: those of a host, or those of one path of a large host.
 //!
 //! ```text
-//! 0 rules u8 | 1 kind of host u8 | 2 host length u16 | 4 0 | 8 level of the best rule i64
+//! 0 rules u8 | 1 kind of host u8 | 2 host length u16 | 4 spare u32 | 8 level of the best rule i64
 //! 16 host | tags, if there are more than 4 rules | where each rule's record is, u32 | records
 //! ```
 //!
@@ -9,8 +9,8 @@
 //! (`lanes::tags`) leave out nearly all that do not, before a record is read.
 //!
 //! B1 A block is never changed; blocks of one table lie together in regions, each alive as long as
-//! one of its blocks is. So after many changes at most as much is held in vain as the table had
-//! when it was built.
+//! one of its blocks, or a large host of its rules, is. So after many changes at most as much is
+//! held in vain as the table had when it was built.
 
 use std::sync::Arc;
 
@@ -31,6 +31,8 @@ pub(crate) const RULES_MAX: usize = tags::PATTERNS_MAX;
 const UNTAGGED_MAX: usize = 4;
 
 const FIXED: usize = 16;
+/// Where four bytes of the head are free for whoever keeps the block; 0 at first.
+pub(crate) const SPARE: usize = 4;
 const ANY: u8 = 0;
 const EXACT: u8 = 1;
 const SUFFIX: u8 = 2;
@@ -102,8 +104,9 @@ pub(crate) struct View<'a> {
 }
 
 impl<'a> View<'a> {
+    /// The block that begins there; what is behind it does no harm.
     #[inline]
-    fn of(bytes: &'a [u8]) -> View<'a> {
+    pub(crate) fn of(bytes: &'a [u8]) -> View<'a> {
         let fixed: [u8; 4] = bytes.first_chunk().copied().unwrap_or_default();
         let count = usize::from(fixed[0]);
         let host_len = usize::from(u16::from_le_bytes([fixed[2], fixed[3]]));
@@ -150,6 +153,13 @@ impl<'a> View<'a> {
         Record::at(self.bytes.get(u32::from_le_bytes(*offset) as usize..)?)
     }
 
+    /// Bytes from the block's first to the last of its last record.
+    pub(crate) fn bytes(&self) -> usize {
+        let end = |record: Record<'_>| self.bytes.len() - record.left();
+        let last = self.count.checked_sub(1).and_then(|last| self.record(last));
+        last.map_or(self.offsets, end)
+    }
+
     /// In the order of their ranks.
     pub(crate) fn records(&self) -> impl Iterator<Item = Record<'a>> + use<'a> {
         let view = *self;
@@ -192,6 +202,10 @@ pub(crate) struct Span {
 }
 
 impl Span {
+    pub(crate) fn start(&self) -> usize {
+        self.start
+    }
+
     /// The block, once the bytes are a region.
     pub(crate) fn settle(self, home: &Arc<Region>) -> Block {
         debug_assert!(self.start + self.len <= home.len());

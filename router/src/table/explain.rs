@@ -7,6 +7,7 @@ use std::cmp::Reverse;
 
 use super::block::Ask;
 use super::node::Node;
+use super::patterns::Place;
 use super::record::{Miss, Rank, Record};
 use super::{RuleOrder, Table};
 use crate::RouteId;
@@ -200,8 +201,20 @@ impl Node {
     fn look(&self, ask: &Ask<'_, '_>) -> Vec<Record<'_>> {
         match self {
             Node::Block(block) => block.view().records().collect(),
-            Node::Large(large) => large.look(ask).flat_map(|node| node.look(ask)).collect(),
+            Node::Large(large) => large.look(ask).flat_map(|place| place.look(ask)).collect(),
             Node::Keyed(keyed) => keyed.look(ask),
         }
+    }
+}
+
+impl<'a> Place<'a> {
+    /// The rules that can be close to taking the request.
+    fn look(&self, ask: &Ask<'_, '_>) -> Vec<Record<'a>> {
+        if let Place::Node(node) = self {
+            return node.look(ask);
+        }
+        let mut records = Vec::new();
+        self.each(&mut |record| records.push(record));
+        records
     }
 }

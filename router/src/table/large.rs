@@ -19,7 +19,7 @@ use super::Make;
 use super::block::{Ask, Found};
 use super::filter::Filter;
 use super::index::{Index, scattered};
-use super::node::{self, Node};
+use super::patterns::{self, Patterns, Place};
 use super::probe::{self, Sums};
 use super::record::Record;
 use crate::RouteId;
@@ -33,8 +33,10 @@ pub(crate) struct Large {
     host: HostPattern,
     /// By level and specificity, the best first.
     shapes: Vec<Tuple>,
+    /// What each tuple asks of a path, by [`AT_ONCE`] tuples.
+    asked: Vec<Asked>,
     /// Rules by the hash of their pattern.
-    patterns: Index<Node>,
+    patterns: Patterns,
     /// Terms of the segments that are literals of some pattern.
     words: Arc<Filter>,
     /// Hashes of patterns.
@@ -64,30 +66,80 @@ const PLACES: usize = 6;
 /// Tuples that are held against a path before one is followed: as many as a word has bits.
 const AT_ONCE: usize = 64;
 
+/// What so many tuples ask of a path, side by side; what is left over fits none.
+#[derive(Clone, Debug)]
+struct Asked {
+    /// As in a shape.
+    literals: [u32; AT_ONCE],
+    depth_min: [u8; AT_ONCE],
+    depth_max: [u8; AT_ONCE],
+}
+
+/// One bit for each byte, seven apart.
+const GATHER: u64 = 0x0102_0408_1020_4080;
+
 /// A large host whose blocks are still being written.
 #[derive(Debug)]
 pub(crate) struct Draft {
     host: HostPattern,
     shapes: Vec<Tuple>,
-    patterns: Vec<(u64, node::Draft)>,
+    patterns: Vec<patterns::Draft>,
     words: Vec<u64>,
     homes: Vec<(u64, u64)>,
 }
 
 impl Draft {
     pub(crate) fn settle(self, home: &Arc<Region>) -> Large {
-        let hashes = Filter::of(|| self.patterns.iter().map(|(hash, _)| *hash));
+        let hashes = Filter::of(|| self.patterns.iter().map(patterns::Draft::hash));
         let words = Filter::of(|| self.words.iter().copied());
-        let patterns = self.patterns.into_iter();
-        let patterns = patterns.map(|(hash, draft)| (hash, draft.settle(home))).collect();
         Large {
             host: self.host,
+            asked: Asked::all(&self.shapes),
             shapes: self.shapes,
-            patterns: Index::from_sorted(patterns),
+            patterns: Patterns::settle(self.patterns, home),
             words: Arc::new(words),
             hashes: Arc::new(hashes),
             homes: Index::from_sorted(self.homes),
         }
+    }
+}
+
+impl Asked {
+    const NOTHING: Asked =
+        Asked { literals: [0; AT_ONCE], depth_min: [u8::MAX; AT_ONCE], depth_max: [0; AT_ONCE] };
+
+    fn all(shapes: &[Tuple]) -> Vec<Asked> {
+        shapes.chunks(AT_ONCE).map(Asked::of).collect()
+    }
+
+    fn of(tuples: &[Tuple]) -> Asked {
+        let mut asked = Asked::NOTHING;
+        for (at, Tuple { shape, .. }) in tuples.iter().enumerate() {
+            asked.literals[at] = shape.literals;
+            (asked.depth_min[at], asked.depth_max[at]) = if shape.is_open() {
+                (shape.depth + 1, u8::MAX)
+            } else {
+                (shape.depth, shape.depth)
+            };
+        }
+        asked
+    }
+
+    /// Tuples that the path is deep enough for, and whose literals are all known: one bit each.
+    #[inline]
+    fn fitting(&self, known: u32, depth: usize) -> u64 {
+        let depth = depth as u8;
+        let mut fits = [0; AT_ONCE];
+        // Plain loops over arrays become wide compares.
+        for (at, fits) in fits.iter_mut().enumerate() {
+            let is_known = self.literals[at] & !known == 0;
+            let is_deep = (self.depth_min[at] <= depth) & (depth <= self.depth_max[at]);
+            *fits = u8::from(is_known & is_deep);
+        }
+        // The product has the lowest bits of eight bytes in its top byte.
+        let bits = |eight: &[u8; 8]| u64::from_le_bytes(*eight).wrapping_mul(GATHER) >> 56;
+        let (eights, _) = fits.as_chunks();
+        eights.iter().rev().fold(0, |all, eight| all << 8 | bits(eight))
     }
 }
 
@@ -142,11 +194,11 @@ impl Large {
     }
 
     pub(crate) fn find(&self, ask: &Ask<'_, '_>) -> Option<Found<'_>> {
-        let sums = Sums::of(ask.query.path, ask.key);
+        let sums = Sums::of(ask.query.path, &ask.parts, ask.key);
         let known = self.known(&sums, ask.parts.depth);
         let mut best: Option<(Found<'_>, (i64, u64))> = None;
-        for tuples in self.shapes.chunks(AT_ONCE) {
-            let mut left = fitting(tuples, known, ask.parts.depth);
+        for (tuples, asked) in self.shapes.chunks(AT_ONCE).zip(&self.asked) {
+            let mut left = asked.fitting(known, ask.parts.depth);
             while left != 0 {
                 let tuple = &tuples[left.trailing_zeros() as usize];
                 left &= left - 1;
@@ -157,8 +209,8 @@ impl Large {
                 if !self.hashes.may_hold(hash) {
                     continue;
                 }
-                let Some(node) = self.patterns.get(hash) else { continue };
-                let Some(found) = node.find(ask) else { continue };
+                let Some(place) = self.patterns.get(hash) else { continue };
+                let Some(found) = place.find(ask) else { continue };
                 let standing = (found.record.level(ask.order), tuple.shape.specificity());
                 if best.as_ref().is_none_or(|(_, best)| standing > *best) {
                     best = Some((found, standing));
@@ -168,9 +220,9 @@ impl Large {
         best.map(|(found, _)| found)
     }
 
-    /// The nodes of the patterns that fit the path's segments.
-    pub(crate) fn look(&self, ask: &Ask<'_, '_>) -> impl Iterator<Item = &Node> {
-        let sums = Sums::of(ask.query.path, ask.key);
+    /// The places of the patterns that fit the path's segments.
+    pub(crate) fn look(&self, ask: &Ask<'_, '_>) -> impl Iterator<Item = Place<'_>> {
+        let sums = Sums::of(ask.query.path, &ask.parts, ask.key);
         let depth = ask.parts.depth;
         let fitting = self.shapes.iter().filter(move |tuple| tuple.fits(depth));
         fitting.filter_map(move |tuple| self.patterns.get(tuple.hash(&sums)))
@@ -190,16 +242,13 @@ impl Large {
             return self.clone();
         };
         let hash = pattern_hash(rule.path(), &make.key);
-        let node = match self.patterns.get(hash) {
-            Some(node) => node.with(record, make),
-            None => Node::of_path(&[record], make),
-        };
         let mut shapes = self.shapes.clone();
         count_in(&mut shapes, rule, make);
         Large {
             host: self.host.clone(),
+            asked: Asked::all(&shapes),
             shapes,
-            patterns: self.patterns.with(hash, node),
+            patterns: self.patterns.with(hash, record, make),
             words: self.words_with(rule.path(), &make.key),
             hashes: Filter::with(&self.hashes, [hash].into_iter(), || {
                 self.patterns.iter().map(|(hash, _)| hash).chain([hash])
@@ -212,17 +261,14 @@ impl Large {
         let Some(hash) = self.homes.get(scattered(route)).copied() else {
             return Some(self.clone());
         };
-        let node = self.patterns.get(hash)?;
+        let place = self.patterns.get(hash)?;
         let mut shapes = self.shapes.clone();
-        count_out(&mut shapes, node.record(route)?.path().shape());
-        let patterns = match node.without(route, make) {
-            Some(node) => self.patterns.with(hash, node),
-            None => self.patterns.without(hash),
-        };
+        count_out(&mut shapes, place.record(route)?.path().shape());
         let left = Large {
             host: self.host.clone(),
+            asked: Asked::all(&shapes),
             shapes,
-            patterns,
+            patterns: self.patterns.without(hash, route, make),
             words: Arc::clone(&self.words),
             hashes: Arc::clone(&self.hashes),
             homes: self.homes.without(scattered(route)),
@@ -234,34 +280,27 @@ impl Large {
         let all = || {
             let mut all: Vec<u64> = words(path, key).collect();
             let each = &mut |record: Record<'_>| all.extend(words(record.path(), key));
-            self.nodes().for_each(|node| node.each(each));
+            self.places().for_each(|place| place.each(each));
             all.into_iter()
         };
         Filter::with(&self.words, words(path, key), all)
     }
 
-    /// The node that has a rule.
-    pub(crate) fn node(&self, route: RouteId) -> Option<&Node> {
+    /// The place that has a rule.
+    pub(crate) fn place(&self, route: RouteId) -> Option<Place<'_>> {
         self.patterns.get(*self.homes.get(scattered(route))?)
     }
 
-    pub(crate) fn nodes(&self) -> impl Iterator<Item = &Node> {
-        self.patterns.iter().map(|(_, node)| node)
+    pub(crate) fn places(&self) -> impl Iterator<Item = Place<'_>> {
+        self.patterns.iter().map(|(_, place)| place)
     }
 
     pub(crate) fn bytes(&self) -> usize {
-        let nodes: usize = self.nodes().map(Node::bytes).sum();
-        let shapes = self.shapes.len() * size_of::<Tuple>();
+        let rules: usize = self.places().map(|place| place.bytes()).sum();
+        let shapes = size_of_val(&*self.shapes) + size_of_val(&*self.asked);
         let indices = self.patterns.bytes() + self.homes.bytes();
-        size_of::<Large>() + shapes + indices + nodes + self.words.bytes() + self.hashes.bytes()
+        size_of::<Large>() + shapes + indices + rules + self.words.bytes() + self.hashes.bytes()
     }
-}
-
-/// Tuples that the path is deep enough for, and whose literals are all known: one bit each.
-#[inline]
-fn fitting(tuples: &[Tuple], known: u32, depth: usize) -> u64 {
-    let fits = |tuple: &Tuple| tuple.fits(depth) & (tuple.shape.literals & !known == 0);
-    tuples.iter().enumerate().fold(0, |bits, (at, tuple)| bits | u64::from(fits(tuple)) << at)
 }
 
 fn count_in(shapes: &mut Vec<Tuple>, rule: Record<'_>, make: &Make) {
@@ -317,7 +356,7 @@ pub(crate) fn draft(
     sort(&mut shapes);
     let patterns = hashed.chunk_by(|a, b| a.0 == b.0).map(|group| {
         let records: Vec<&[u8]> = group.iter().map(|(_, record)| *record).collect();
-        (group[0].0, node::path_draft(&records, make, out))
+        patterns::Draft::write(group[0].0, &records, make, out)
     });
     Draft { host: host.clone(), shapes, patterns: patterns.collect(), words: all_words, homes }
 }

@@ -28,6 +28,7 @@ mod index;
 mod keyed;
 mod large;
 mod node;
+mod patterns;
 mod probe;
 pub(crate) mod record;
 mod regexes;

@@ -79,7 +79,7 @@ impl Node {
     pub(crate) fn record(&self, route: RouteId) -> Option<Record<'_>> {
         match self {
             Node::Block(block) => block.view().records().find(|record| record.route() == route),
-            Node::Large(large) => large.node(route)?.record(route),
+            Node::Large(large) => large.place(route)?.record(route),
             Node::Keyed(keyed) => keyed.record(route),
         }
     }
@@ -89,7 +89,9 @@ impl Node {
     pub(crate) fn near(&self, route: RouteId) -> Vec<Record<'_>> {
         match self {
             Node::Block(block) => block.view().records().collect(),
-            Node::Large(large) => large.node(route).map_or_else(Vec::new, |node| node.near(route)),
+            Node::Large(large) => {
+                large.place(route).map_or_else(Vec::new, |place| place.near(route))
+            }
             Node::Keyed(keyed) => keyed.near(route),
         }
     }
@@ -164,7 +166,7 @@ impl Node {
     pub(crate) fn each<'a>(&'a self, take: &mut dyn FnMut(Record<'a>)) {
         match self {
             Node::Block(block) => block.view().records().for_each(take),
-            Node::Large(large) => large.nodes().for_each(|node| node.each(take)),
+            Node::Large(large) => large.places().for_each(|place| place.each(take)),
             Node::Keyed(keyed) => keyed.each(take),
         }
     }

@@ -17,15 +17,28 @@ pub(crate) struct Sums {
 }
 
 impl Sums {
-    pub(crate) fn of(path: &[u8], key: &HashKey) -> Sums {
-        Sums::over(Segments::of(path), key)
+    /// Of a path that was taken apart: only the segments beyond the parts are hashed here.
+    #[inline]
+    pub(crate) fn of(path: &[u8], parts: &Parts, key: &HashKey) -> Sums {
+        let hashes = parts.hashes.iter().take(parts.depth).copied();
+        if parts.depth <= PARTS {
+            return Sums::up(hashes);
+        }
+        let others = Segments::of(path).skip(PARTS).map(|segment| key.bytes(segment));
+        Sums::up(hashes.chain(others))
     }
 
     pub(crate) fn over<'a>(segments: impl Iterator<Item = &'a [u8]>, key: &HashKey) -> Sums {
+        Sums::up(segments.map(|segment| key.bytes(segment)))
+    }
+
+    /// Sums up the hashes of segments.
+    #[inline]
+    fn up(hashes: impl Iterator<Item = u64>) -> Sums {
         let mut sums = Sums { terms: [0; SEGMENTS_MAX], runs: [0; SEGMENTS_MAX + 1] };
         let mut run = 0_u64;
-        for (segment, at) in segments.zip(0..SEGMENTS_MAX) {
-            let term = combine(key.bytes(segment), at as u64);
+        for (hash, at) in hashes.zip(0..SEGMENTS_MAX) {
+            let term = combine(hash, at as u64);
             run = run.wrapping_add(term);
             (sums.terms[at], sums.runs[at + 1]) = (term, run);
         }
@@ -45,17 +58,19 @@ impl Sums {
 /// The place whose term is 0.
 pub(crate) const NO_TERM: usize = SEGMENTS_MAX - 1;
 
-/// What tags are compared with, and the number of segments.
+/// What tags are compared with, the hashes of segments, and their number.
 #[derive(Clone, Debug)]
 pub(crate) struct Parts {
     pub(crate) depth: usize,
     pub(crate) tags: Probe,
+    /// Of the first segments.
+    pub(crate) hashes: [u64; PARTS],
 }
 
 impl Parts {
     #[inline]
     pub(crate) fn of(path: &[u8], key: &HashKey) -> Parts {
-        let mut parts = Parts { depth: 0, tags: Probe::default() };
+        let mut parts = Parts { depth: 0, tags: Probe::default(), hashes: [0; PARTS] };
         let mut prefix = key.start(0);
         parts.put_prefix(prefix);
         for segment in Segments::of(path) {
@@ -63,6 +78,7 @@ impl Parts {
                 let hash = key.bytes(segment);
                 prefix = combine(prefix, hash);
                 parts.tags.segment[parts.depth] = hash as u8;
+                parts.hashes[parts.depth] = hash;
             }
             parts.depth += 1;
             parts.put_prefix(prefix);

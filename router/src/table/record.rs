@@ -139,17 +139,24 @@ impl<'a> Record<'a> {
 
     /// Bytes of the record that begins there.
     pub(crate) fn len(bytes: &[u8]) -> usize {
-        let Some(record) = Record::at(bytes) else {
-            return bytes.len();
-        };
-        let mut tail = record.behind_methods();
-        if record.path().class == Class::Regex {
+        Record::at(bytes).map_or(bytes.len(), |record| record.bytes())
+    }
+
+    /// Bytes of the record.
+    pub(crate) fn bytes(&self) -> usize {
+        FIXED + self.rest.len() - self.left()
+    }
+
+    /// Bytes behind the record, in what it was read from.
+    pub(crate) fn left(&self) -> usize {
+        let mut tail = self.behind_methods();
+        if self.path().class == Class::Regex {
             tail.u64();
         }
-        for _ in 0..record.fixed[13] {
+        for _ in 0..self.fixed[13] {
             Predicate::read(&mut tail);
         }
-        bytes.len() - tail.left()
+        tail.left()
     }
 
     /// Gives a record another id, which is its place among all rules as well.
