@@ -54,5 +54,6 @@ pub use ring::sim;
 pub use runtime::{Runtime, Turn};
 pub use shard::{Shard, ShardThread, cores, start_shard};
 pub use stats::{ConnectionInfo, ExitReport, Stats};
+pub use sys::huge_pages_where_advised_only;
 pub use task::on_task_panic;
 pub use timer::Timer;

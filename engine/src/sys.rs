@@ -95,6 +95,27 @@ fn unmap(start: NonNull<u8>, len: usize) {
     debug_assert_eq!(result, 0);
 }
 
+/// From now on this process gets transparent huge pages only for memory that was advised to have
+/// them; none at all on kernels before 6.18, which know all or nothing. Call it while there is one
+/// thread: it is the whole process's.
+///
+/// # Errors
+/// A kernel without transparent huge pages.
+pub fn huge_pages_where_advised_only() -> io::Result<()> {
+    // PR_THP_DISABLE_EXCEPT_ADVISED, which libc lacks.
+    const EXCEPT_ADVISED: libc::c_ulong = 1 << 1;
+    let disable = |flags: libc::c_ulong| {
+        let (on, unused): (libc::c_ulong, libc::c_ulong) = (1, 0);
+        // SAFETY: only numbers are passed.
+        let result = unsafe { libc::prctl(libc::PR_SET_THP_DISABLE, on, flags, unused, unused) };
+        check(result).map(drop)
+    };
+    disable(EXCEPT_ADVISED).or_else(|error| match error.raw_os_error() {
+        Some(libc::EINVAL) => disable(0),
+        _ => Err(error),
+    })
+}
+
 /// x86-64 and the kernels we support elsewhere use 4 KiB or multiples that mmap rounds up to.
 pub(crate) const PAGE_BYTES: usize = 4096;
 

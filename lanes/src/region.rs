@@ -5,14 +5,14 @@
 //! everything works, slower.
 //!
 //! Invariant G1: `address` is the start of `len` initialised bytes that this value alone owns, from
-//! a mapping (`is_mapped`) or from a boxed slice, until it is dropped.
+//! a mapping of `mapped_len` bytes (`is_mapped`) or from a boxed slice, until it is dropped.
 
 use std::ops::{Deref, DerefMut};
 use std::ptr;
 
 use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap_anonymous, munmap};
 
-/// From this size on memory is mapped, and huge pages are asked for.
+/// The size of a huge page. From this size on memory is mapped, and huge pages are asked for.
 const MAPPED_MIN: usize = 1 << 21;
 
 /// Owned bytes. Zero at first.
@@ -34,13 +34,20 @@ impl Region {
             return Region::from(vec![0; len].into_boxed_slice());
         }
         let (protection, flags) = (ProtFlags::READ | ProtFlags::WRITE, MapFlags::PRIVATE);
+        // Only mappings of whole huge pages begin with one (Linux 6.7).
+        let size = mapped_len(len);
         // SAFETY: a new private mapping at an address of the kernel's choice overlaps nothing.
-        let mapped = unsafe { mmap_anonymous(ptr::null_mut(), len, protection, flags) };
-        let start = mapped.unwrap_or_else(|error| panic!("cannot map {len} bytes: {error}"));
+        let mapped = unsafe { mmap_anonymous(ptr::null_mut(), size, protection, flags) };
+        let start = mapped.unwrap_or_else(|error| panic!("cannot map {size} bytes: {error}"));
+        // A huge page for the last few bytes would be memory in vain.
         // SAFETY: the mapping is ours; this advice changes no content.
-        let _ = unsafe { madvise(start, len, Advice::LinuxHugepage) };
+        let _ = unsafe { madvise(start, len - len % MAPPED_MIN, Advice::LinuxHugepage) };
         Region { address: start.expose_provenance(), len, is_mapped: true }
     }
+}
+
+fn mapped_len(len: usize) -> usize {
+    len.next_multiple_of(MAPPED_MIN)
 }
 
 impl From<Box<[u8]>> for Region {
@@ -75,7 +82,7 @@ impl Drop for Region {
         let start = ptr::with_exposed_provenance_mut::<u8>(self.address);
         if self.is_mapped {
             // SAFETY: G1: the whole mapping is ours, and nobody borrows it any more.
-            let _ = unsafe { munmap(start.cast(), self.len) };
+            let _ = unsafe { munmap(start.cast(), mapped_len(self.len)) };
         } else {
             // SAFETY: G1: the pointer and length came from a box.
             drop(unsafe { Box::from_raw(ptr::slice_from_raw_parts_mut(start, self.len)) });
