@@ -40,7 +40,7 @@ fn router() -> Command {
             Arg::new("peers")
                 .long("peers")
                 .action(ArgAction::SetTrue)
-                .help("also measures matchit on the rules that it knows"),
+                .help("also measures matchit, and how HAProxy and nginx load the rules"),
         )
         .arg(format())
 }

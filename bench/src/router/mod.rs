@@ -5,8 +5,10 @@
 //! is taken off. `sets` makes the rules, `ask` the requests.
 
 mod ask;
+mod gateways;
 mod peers;
 mod sets;
+mod stall;
 
 use std::process::ExitCode;
 use std::time::Instant;
@@ -42,8 +44,10 @@ pub(crate) fn run(matches: &ArgMatches) -> Result<ExitCode> {
     let (table, mut figures) = build(&set, threads)?;
     figures.extend(ask_table(&table, &set));
     figures.extend(change(&table, &set)?);
+    figures.extend(stall::measure(&table, &set)?);
     if matches.get_flag("peers") {
         figures.extend(peers::matchit(&set));
+        figures.extend(gateways::measure(&set)?);
     }
     print(&figures, wants_json(matches));
     Ok(ExitCode::SUCCESS)
