@@ -31,7 +31,7 @@ use facts::range;
 
 pub(crate) use draft::{Make, build_fault};
 pub(crate) use facts::Facts;
-pub(crate) use stream::{explain, json_fault};
+pub(crate) use stream::{explain, faults as stream_faults, json_fault};
 
 mod draft;
 mod facts;

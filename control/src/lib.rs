@@ -28,7 +28,10 @@ pub use compile::random_seed;
 pub use config::fuzz_config;
 pub use error::ConfigError;
 pub use publish::{Acknowledge, Publisher, Subscriber};
-pub use routes::{Edit, EditFault, EditFaultKind, Names, Refusal, RouteStore, Routes};
+pub use routes::{
+    Edit, EditFault, EditFaultKind, Names, Refusal, RouteStore, Routes, fuzz_route_changes,
+    fuzz_route_lines,
+};
 pub use settings::{Applies, Kind, REGISTRY, Setting, Settings, Source, Unit};
 pub use snapshot::{ErrorPage, ErrorPages, ListenerPlan, ProxyHeaders, RoutePlan, Snapshot};
 pub use source::{Sources, load, reload};

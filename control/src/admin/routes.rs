@@ -175,7 +175,7 @@ fn batch(state: &AdminState, asked: &Asked<'_>) -> Page {
 }
 
 /// The changes of a batch.
-fn edits(body: &[u8]) -> Result<Vec<Edit>, String> {
+pub(crate) fn edits(body: &[u8]) -> Result<Vec<Edit>, String> {
     #[derive(Deserialize)]
     #[serde(rename_all = "lowercase")]
     enum Typed<'a> {

@@ -66,6 +66,11 @@ pub(super) fn read(
     (drafts, faults)
 }
 
+/// The faults of a file of routes.
+pub(crate) fn faults(input: Box<dyn Read + Send>, facts: &Facts, make: Make) -> Vec<Fault> {
+    read(0, input, facts, make, 1).1
+}
+
 /// A file cut into whole lines.
 struct Chunks {
     input: Box<dyn Read + Send>,

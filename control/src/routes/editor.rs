@@ -136,6 +136,11 @@ impl Editor {
         &self.routes
     }
 
+    /// Whether there is a route of this name.
+    pub(crate) fn has(&self, id: &str) -> bool {
+        self.ids.get(&self.routes.names, id).is_some()
+    }
+
     /// Whether the configuration itself declares a route of this name, which is in force.
     pub(crate) fn is_declared(&self, id: &str) -> bool {
         let route = self.ids.get(&self.routes.names, id);

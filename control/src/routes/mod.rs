@@ -6,6 +6,7 @@
 //! patterns and names cost.
 
 mod editor;
+mod fuzz;
 mod ids;
 mod names;
 mod plans;
@@ -19,6 +20,7 @@ use crate::snapshot::RoutePlan;
 
 pub(crate) use editor::Editor;
 pub use editor::{Edit, EditFault, EditFaultKind};
+pub use fuzz::{fuzz_route_changes, fuzz_route_lines};
 pub(crate) use ids::Ids;
 pub use names::Names;
 pub(crate) use plans::{Interner, Plans};
