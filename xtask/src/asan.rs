@@ -18,7 +18,7 @@ const TARGET: &str = "x86_64-unknown-linux-gnu";
 /// they are left out. `engine/asan` poisons the pool's pages that nobody may look at.
 const RUNS: &[&[&str]] = &[
     &["-p", "engine", "--features", "asan,sim", "--lib", "--tests"],
-    &["-p", "protocols", "-p", "router", "-p", "observe", "--lib"],
+    &["-p", "protocols", "-p", "router", "-p", "lanes", "-p", "observe", "-p", "control", "--lib"],
     &["-p", "gateway", "--features", "engine/asan", "--lib", "--tests"],
     &["-p", "cli", "--features", "asan", "--test", "e2e*", "--", "--skip", KEEPS_MEMORY],
 ];
