@@ -5,6 +5,9 @@
 //! given byte, and a number of segments. Six compares of sixteen lanes each decide for sixteen
 //! patterns. The answer has no false negatives; a false positive costs its reader a compare.
 
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
+
 /// Lanes compared at once.
 pub const LANES: usize = 16;
 /// Bytes of one group of lanes: six planes.
@@ -70,11 +73,20 @@ pub fn encode(tags: &[Tag], out: &mut Vec<u8>) {
 #[inline]
 pub fn candidates(planes: &[u8], probe: &Probe) -> u64 {
     #[cfg(target_arch = "x86_64")]
-    if std::arch::is_x86_feature_detected!("ssse3") {
+    if !PORTABLE_ONLY.load(Relaxed) && std::arch::is_x86_feature_detected!("ssse3") {
         // SAFETY: the processor has just been asked.
         return unsafe { wide::candidates(planes, probe) };
     }
     portable(planes, probe)
+}
+
+/// Whether [`candidates`] leaves wide instructions alone although the processor has them.
+static PORTABLE_ONLY: AtomicBool = AtomicBool::new(false);
+
+/// Makes [`candidates`] answer as on a processor without wide instructions, in the whole process:
+/// to measure what they are worth.
+pub fn set_portable_only(only: bool) {
+    PORTABLE_ONLY.store(only, Relaxed);
 }
 
 /// What [`candidates`] answers, without any instruction that a processor may lack.

@@ -99,6 +99,10 @@ fn ask_table(table: &Table, set: &Set) -> Figures {
         ("miss_ns", best_ns(&miss, find)),
         ("unknown_host_ns", best_ns(&unknown, find)),
     ];
+    lanes::tags::set_portable_only(true);
+    figures.push(("hot_portable_ns", best_ns(&hot, find)));
+    figures.push(("cold_mean_portable_ns", best_ns(&cold, find)));
+    lanes::tags::set_portable_only(false);
     let mut single = single_ns(&cold, find);
     single.sort_unstable();
     let at = |share: f64| single[((single.len() - 1) as f64 * share) as usize] as f64;

@@ -24,7 +24,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("gateway", &["engine", "protocols", "router", "observe", "control"]),
     ("cli", &["engine", "protocols", "router", "observe", "control", "gateway", "mock"]),
     ("mock", &["protocols"]),
-    ("bench", &["protocols", "router", "mock"]),
+    ("bench", &["protocols", "router", "lanes", "mock"]),
     ("fuzz", &["protocols", "router", "control"]),
     ("xtask", &[]),
 ];
