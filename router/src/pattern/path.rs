@@ -137,6 +137,8 @@ impl<'a> PathPattern<'a> {
             Class::Any => true,
             Class::Regex => self == other,
             Class::Exact | Class::Segments => self.class == other.class && self.is_like(other),
+            // Most patterns differ in their first literals: those are looked at first.
+            Class::Prefix if !self.begins(other) => false,
             Class::Prefix => {
                 let (own, its) = (self.shape().depth, other.shape().depth);
                 let is_deeper = match other.class {
@@ -144,26 +146,40 @@ impl<'a> PathPattern<'a> {
                     Class::Regex => regex::is_rooted(other.text) && its >= own,
                     _ => its > own,
                 };
-                let is_like = other.class == Class::Prefix && self.is_like(other);
-                is_like || (is_deeper && self.begins(other))
+                is_deeper || (other.class == Class::Prefix && self.is_like(other))
             }
         }
     }
 
     /// Whether segment by segment both ask for the same, whatever their names are called.
     fn is_like(self, other: PathPattern<'_>) -> bool {
-        self.shape() == other.shape() && self.begins(other)
+        let (mut own, mut its) = (self.segments(), other.segments());
+        loop {
+            match (own.next(), its.next()) {
+                (Some(mine), Some(theirs)) => {
+                    let is_named = self.is_named(mine);
+                    if is_named != other.is_named(theirs) || !(is_named || mine == theirs) {
+                        return false;
+                    }
+                }
+                // Equal when both have ended.
+                (mine, theirs) => return mine == theirs && self.class == other.class,
+            }
+        }
     }
 
-    /// Whether each of its segments takes what the segment of `other` in its place takes.
+    /// Whether its segments take the first segments of the other.
     fn begins(self, other: PathPattern<'_>) -> bool {
-        let (own, others) = (self.shape(), other.shape());
-        let mut pairs = self.segments().zip(other.segments()).zip(0..);
-        pairs.all(|((mine, theirs), at)| {
+        let mut pairs = self.segments().zip(other.segments());
+        pairs.all(|(mine, theirs)| match self.is_named(mine) {
             // A name takes no empty segment.
-            let is_named = !own.is_literal(at) && !theirs.is_empty();
-            is_named || (others.is_literal(at) && mine == theirs)
+            true => !theirs.is_empty(),
+            false => mine == theirs && !other.is_named(theirs),
         })
+    }
+
+    fn is_named(self, segment: &[u8]) -> bool {
+        self.class != Class::Exact && segment.starts_with(b"{")
     }
 }
 
