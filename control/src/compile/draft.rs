@@ -86,7 +86,7 @@ impl Draft {
     }
 
     /// An id that no rule has, behind those of the routes, with a name and a plan.
-    pub(super) fn name(&mut self, name: &str, plan: RoutePlan) -> (RouteId, PlanId) {
+    pub(super) fn reserve(&mut self, name: &str, plan: RoutePlan) -> (RouteId, PlanId) {
         let id = RouteId(self.names.len() as u32);
         self.names.push(name);
         (id, self.plans.take(plan))

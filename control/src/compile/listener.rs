@@ -165,7 +165,7 @@ impl Compile<'_> {
             });
             let Some(plan) = plan else { continue };
             let follows = tcp_plan(ClusterId(cluster), &config.settings);
-            plan.tcp_route = Some(routes.name(&plan.name, follows));
+            plan.tcp_route = Some(routes.reserve(&plan.name, follows));
         }
     }
 }
