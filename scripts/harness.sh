@@ -166,6 +166,38 @@ start_gateway() {
     GATEWAY_PID=$PID
 }
 
+# write_routes COUNT: a file of so many routes, routes.jsonl in $WORK.
+write_routes() {
+    say "writing $1 routes"
+    awk -v routes="$1" -f "$HERE/rules/routes.awk" >"$WORK/routes.jsonl"
+}
+
+# start_routes NAME CPUS CPU ROUTES [SETTINGS]: ringway with one shard on CPU, its other threads on
+# CPUS, where ROUTES are lines of YAML; sets GATEWAY_PORT, GATEWAY_PID and ADMIN, its socket. It is
+# not waited for.
+start_routes() {
+    GATEWAY_PORT=$(free_port) ADMIN="$WORK/$1.sock"
+    cat >"$WORK/$1.yaml" <<-END
+	version: 1
+	listeners: [{address: "127.0.0.1:$GATEWAY_PORT"}]
+	clusters: {app: {endpoints: ["127.0.0.1:$UPSTREAM_PORT"]}}
+	settings: {admin: "unix:$ADMIN", shards: 1, cpus: "$3", access_log: "off" ${5:+, $5}}
+	$4
+	END
+    start "$1" taskset -c "$2" "$RINGWAY" run --config "$WORK/$1.yaml"
+    GATEWAY_PID=$PID
+}
+
+# wrk_routes CPU PORT CONNECTIONS SECONDS ROUTES SEED: requests drawn over the routes that
+# write_routes makes; sets REQUESTS and ERRORS (socket errors, timeouts, statuses from 400 on).
+wrk_routes() {
+    local output
+    output=$(taskset -c "$1" wrk -t1 -c"$3" -d"$4s" --timeout 10s -s "$HERE/rules/requests.lua" \
+        "http://127.0.0.1:$2/" -- "$5" "$6") || fail "wrk failed: $output"
+    [[ $output =~ requests=([0-9]+)\ errors=([0-9]+) ]] || fail "wrk said no result: $output"
+    REQUESTS=${BASH_REMATCH[1]} ERRORS=${BASH_REMATCH[2]}
+}
+
 # check_cores CPU...: fails when the machine lacks one of them.
 check_cores() {
     local cpu

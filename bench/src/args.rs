@@ -21,6 +21,25 @@ pub(crate) fn command() -> Command {
         .subcommand(flood())
         .subcommand(upstream())
         .subcommand(router())
+        .subcommand(changes())
+}
+
+fn changes() -> Command {
+    let path = |name: &'static str, help: &'static str| {
+        Arg::new(name).long(name).value_parser(value_parser!(PathBuf)).help(help)
+    };
+    Command::new("changes")
+        .about("Single-route changes on ringway's admin socket, each on a connection of its own")
+        .arg(path("admin", "the admin socket's path").required(true))
+        .arg(number("rate", "1000", "changes a second in all"))
+        .arg(span("seconds", "10s", "how long"))
+        .arg(number("conns", "8", "changes that may be under way at a time"))
+        .arg(text("cluster", "app", "where the routes lead"))
+        .arg(text("host", "h{}.example.com", "the routes' host; {} is a number"))
+        .arg(number("hosts", "50000", "the numbers begin at 0 and end before this"))
+        .arg(path("log", "writes what each route must be now"))
+        .arg(path("verify", "changes nothing: asks whether all that a --log holds is there"))
+        .arg(format())
 }
 
 fn router() -> Command {
@@ -194,6 +213,11 @@ pub(crate) fn span_of(matches: &ArgMatches, name: &str) -> Duration {
 /// A text flag.
 pub(crate) fn text_of<'a>(matches: &'a ArgMatches, name: &str) -> &'a str {
     matches.get_one::<String>(name).map_or("", String::as_str)
+}
+
+/// A path flag.
+pub(crate) fn path_of(matches: &ArgMatches, name: &str) -> Option<PathBuf> {
+    matches.get_one(name).cloned()
 }
 
 /// The `--url` flag, resolved.

@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 mod args;
+mod changes;
 mod client;
 mod conns;
 mod flood;
@@ -32,6 +33,7 @@ fn main() -> std::process::ExitCode {
         Some(("flood", matches)) => flood::run(matches),
         Some(("upstream", matches)) => upstream::run(matches),
         Some(("router", matches)) => router::run(matches),
+        Some(("changes", matches)) => changes::run(matches),
         _ => Err(anyhow::anyhow!("no subcommand; try --help")),
     };
     match outcome {

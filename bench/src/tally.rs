@@ -15,7 +15,8 @@ const NANOS_MAX: u64 = 3_600_000_000_000;
 pub(crate) struct Times(Histogram<u64>);
 
 impl Times {
-    fn new() -> Self {
+    /// No values.
+    pub(crate) fn new() -> Self {
         // INVARIANT: constants that hdrhistogram accepts: 1 <= low, 2 * low <= high.
         Self(Histogram::new_with_bounds(1, NANOS_MAX, 3).expect("sound bounds"))
     }
@@ -45,7 +46,8 @@ impl Times {
         self.0.mean() / 1000.0
     }
 
-    fn add(&mut self, other: &Self) {
+    /// Adds what another thread recorded.
+    pub(crate) fn add(&mut self, other: &Self) {
         // INVARIANT: both have the same bounds.
         self.0.add(&other.0).expect("equal bounds");
     }
