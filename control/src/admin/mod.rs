@@ -16,8 +16,8 @@ mod pages;
 mod routes;
 
 use std::io;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -27,8 +27,11 @@ pub use pages::{AdminState, Ask, Content, Readiness};
 pub(crate) use routes::edits as batch_edits;
 pub use routes::{ExplainQuery, RouteFilter};
 
-/// Connections served at a time; one more is closed at once.
+/// Connections served at a time; one more is closed when no place comes free in [`SLOT_WAIT`].
 const CONNECTIONS_MAX: usize = 16;
+/// A connection that was answered keeps its place until its thread has run: a client that sends one
+/// request after the other, few at a time, would else be refused on a busy machine.
+const SLOT_WAIT: Duration = Duration::from_millis(100);
 /// Pause after an accept that failed for want of descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
 
@@ -76,7 +79,7 @@ impl Drop for Admin {
 }
 
 fn accept_all(socket: &Socket, state: &Arc<AdminState>, stop: &AtomicBool) {
-    let open = Arc::new(AtomicUsize::new(0));
+    let slots = Arc::new(Slots::default());
     loop {
         let peer = socket.accept();
         if stop.load(Ordering::Acquire) {
@@ -86,11 +89,8 @@ fn accept_all(socket: &Socket, state: &Arc<AdminState>, stop: &AtomicBool) {
             thread::sleep(ACCEPT_PAUSE);
             continue;
         };
-        if open.fetch_add(1, Ordering::AcqRel) >= CONNECTIONS_MAX {
-            open.fetch_sub(1, Ordering::AcqRel);
-            continue;
-        }
-        let (state, slot) = (Arc::clone(state), Slot(Arc::clone(&open)));
+        let Some(slot) = slots.take(SLOT_WAIT) else { continue };
+        let state = Arc::clone(state);
         let served = thread::Builder::new().name("admin-connection".into()).spawn(move || {
             let _slot = slot;
             connection::serve(peer, &state);
@@ -100,12 +100,35 @@ fn accept_all(socket: &Socket, state: &Arc<AdminState>, stop: &AtomicBool) {
     }
 }
 
+/// The connections that are open.
+#[derive(Default)]
+struct Slots {
+    open: Mutex<usize>,
+    given_back: Condvar,
+}
+
+impl Slots {
+    /// A place, as soon as there is one; none when all are taken for so long.
+    fn take(self: &Arc<Slots>, wait: Duration) -> Option<Slot> {
+        let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_full = |open: &mut usize| *open >= CONNECTIONS_MAX;
+        let waited = self.given_back.wait_timeout_while(open, wait, is_full);
+        let (mut open, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
+        if timeout.timed_out() {
+            return None;
+        }
+        *open += 1;
+        Some(Slot(Arc::clone(self)))
+    }
+}
+
 /// One of the connections that may be open; given back when dropped, also by a panic.
-struct Slot(Arc<AtomicUsize>);
+struct Slot(Arc<Slots>);
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::AcqRel);
+        *self.0.open.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
+        self.0.given_back.notify_one();
     }
 }
 

@@ -181,10 +181,22 @@ fn idle_connections_beyond_the_cap_are_closed() {
     let AdminAddress::Unix(path) = admin.address() else { unreachable!("a unix socket") };
     let idle: Vec<_> = (0..CONNECTIONS_MAX).map(|_| UnixStream::connect(path).unwrap()).collect();
     let mut over = UnixStream::connect(path).unwrap();
-    // Ends at once: nothing was asked, so an accepted connection would wait for 5 s.
+    // Ends soon: nothing was asked, so an accepted connection would wait for 5 s.
     over.set_read_timeout(Some(std::time::Duration::from_secs(2))).unwrap();
     assert_eq!(over.read(&mut [0; 1]).unwrap(), 0);
     drop(idle);
+}
+
+#[test]
+fn a_connection_beyond_the_cap_gets_the_place_that_comes_free() {
+    let slots = Arc::new(Slots::default());
+    let all: Vec<_> = (0..CONNECTIONS_MAX).map_while(|_| slots.take(Duration::ZERO)).collect();
+    assert_eq!(all.len(), CONNECTIONS_MAX);
+    assert!(slots.take(Duration::ZERO).is_none());
+    let leaver = thread::spawn(move || drop(all));
+    assert!(slots.take(Duration::MAX).is_some());
+    leaver.join().unwrap();
+    assert_eq!(*slots.open.lock().unwrap(), 0);
 }
 
 fn send(admin: &Admin, method: &str, path: &str, body: &str) -> String {
