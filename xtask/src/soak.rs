@@ -33,6 +33,7 @@ const STEPS: &[Step] = &[
     Step { name: "floods", what: "What floods cost the others, beside nginx", run: floods },
     Step { name: "peers", what: "interop with load runs of 10 s", run: peers },
     Step { name: "versus", what: "CPU per request beside nginx and HAProxy", run: versus },
+    Step { name: "rules", what: "A million routes, and changes of them", run: rules },
     Step { name: "mutants", what: "planted faults", run: planted },
     Step { name: "fuzz", what: "10 million inputs a parser", run: parsers },
 ];
@@ -40,6 +41,9 @@ const STEPS: &[Step] = &[
 const SIMULATOR_SEEDS: &str = "20000";
 const FUZZ_INPUTS: u64 = 10_000_000;
 const PEERS_SECONDS: u32 = 10;
+/// Cases of each of the table's properties; those with large tables take an eighth of them. A
+/// million in all.
+const TABLE_CASES: &str = "320000";
 const REPORT: &str = "docs/soak.md";
 
 /// Runs all steps or those named, and renews their sections of the report.
@@ -146,8 +150,7 @@ fn floods(workspace: &Workspace) -> anyhow::Result<Outcome> {
     let mut command = release::script(workspace, "scripts/floods.sh", Profile::Dist)?;
     // Neighbours' time slices are as long as the turns that are judged.
     command.arg("--realtime");
-    let captured = run::captured(command)?;
-    Ok(Outcome { tally: Tally::step(captured.succeeded), figures: captured.text })
+    measured(command)
 }
 
 fn versus(workspace: &Workspace) -> anyhow::Result<Outcome> {
@@ -156,8 +159,36 @@ fn versus(workspace: &Workspace) -> anyhow::Result<Outcome> {
 
 /// A measuring script with the release binaries; its output is the figures.
 fn script(workspace: &Workspace, path: &str) -> anyhow::Result<Outcome> {
-    let captured = run::captured(release::script(workspace, path, Profile::Dist)?)?;
+    measured(release::script(workspace, path, Profile::Dist)?)
+}
+
+/// Runs a program whose output is the figures.
+fn measured(command: Command) -> anyhow::Result<Outcome> {
+    let captured = run::captured(command)?;
     Ok(Outcome { tally: Tally::step(captured.succeeded), figures: captured.text })
+}
+
+/// What a million routes cost, in a simulated shard and in a real gateway; what changes of them
+/// cost, and what a kill loses; and whether the table is right.
+fn rules(workspace: &Workspace) -> anyhow::Result<Outcome> {
+    let bench = run::cargo(workspace, &["bench", "-p", "gateway", "--bench", "rules"]);
+    let mut changes = release::script(workspace, "scripts/changes.sh", Profile::Dist)?;
+    changes.arg("--realtime");
+    let properties = ["test", "--release", "-p", "router", "--lib", "table::"];
+    let mut properties = run::cargo(workspace, &properties);
+    properties.env("PROPTEST_CASES", TABLE_CASES);
+    let parts = [
+        measured(bench)?,
+        script(workspace, "scripts/rules.sh")?,
+        measured(changes)?,
+        tests_with_figures(properties)?,
+    ];
+    let mut all = Outcome { tally: Tally::default(), figures: String::new() };
+    for part in parts {
+        all.tally.add(part.tally);
+        all.figures.push_str(&part.figures);
+    }
+    Ok(all)
 }
 
 /// Runs tests that print their figures; the harness's own progress lines are not figures.
