@@ -84,6 +84,19 @@ impl Routes {
     }
 }
 
+/// The route that a GET takes, for tests.
+#[cfg(test)]
+pub(crate) fn find_get(routes: &Routes, host: &str, path: &str) -> Option<Match> {
+    routes.find(&Query {
+        method: b"GET",
+        host: host.as_bytes(),
+        path: path.as_bytes(),
+        query: b"",
+        peer: None,
+        field: &|_| router::Field::Absent,
+    })
+}
+
 const _: () = {
     const fn shared<T: Send + Sync>() {}
     shared::<Routes>();

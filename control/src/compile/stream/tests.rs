@@ -2,10 +2,11 @@
 
 use std::io::{self, Read};
 
-use router::{Field, Query, RouteId};
+use router::RouteId;
 
 use super::CHUNK_BYTES;
 use crate::error::ConfigError;
+use crate::routes::find_get;
 use crate::{Snapshot, Sources, load};
 
 const HEAD: &str = "version: 1
@@ -47,15 +48,7 @@ impl Drop for Folder {
 }
 
 fn find(snapshot: &Snapshot, host: &str, path: &str) -> Option<String> {
-    let query = Query {
-        method: b"GET",
-        host: host.as_bytes(),
-        path: path.as_bytes(),
-        query: b"",
-        peer: None,
-        field: &|_| Field::Absent,
-    };
-    let found = snapshot.routes.find(&query)?;
+    let found = find_get(&snapshot.routes, host, path)?;
     snapshot.routes.name(found.route).map(str::to_owned)
 }
 

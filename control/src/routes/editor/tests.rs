@@ -1,10 +1,9 @@
 //! Groups of changes against routes that were declared.
 
-use router::{Field, Query};
-
 use super::*;
 use crate::compile::{Resolve, compile};
 use crate::config::Config;
+use crate::routes::find_get;
 
 const FILE: &str = "version: 1
 listeners: [{address: 127.0.0.1:0}]
@@ -35,15 +34,7 @@ fn delete(id: &str) -> Edit {
 
 /// Name and cluster of the route that a path takes.
 fn find(routes: &Routes, path: &str) -> Option<(String, u32)> {
-    let query = Query {
-        method: b"GET",
-        host: b"x",
-        path: path.as_bytes(),
-        query: b"",
-        peer: None,
-        field: &|_| Field::Absent,
-    };
-    let found = routes.find(&query)?;
+    let found = find_get(routes, "x", path)?;
     let cluster = routes.plan(found.plan).unwrap().cluster.0;
     Some((routes.name(found.route).unwrap().to_owned(), cluster))
 }

@@ -2,9 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use router::{Field, Query};
-
 use super::*;
+use crate::routes::find_get;
 
 /// A folder of its own for each test, removed with it.
 struct Folder(PathBuf);
@@ -53,15 +52,7 @@ fn delete(id: &str) -> Edit {
 }
 
 fn find(routes: &Routes, path: &str) -> Option<String> {
-    let query = Query {
-        method: b"GET",
-        host: b"x",
-        path: path.as_bytes(),
-        query: b"",
-        peer: None,
-        field: &|_| Field::Absent,
-    };
-    let found = routes.find(&query)?;
+    let found = find_get(routes, "x", path)?;
     routes.name(found.route).map(str::to_owned)
 }
 
