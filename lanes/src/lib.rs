@@ -10,5 +10,5 @@ mod prefetch;
 mod region;
 pub mod tags;
 
-pub use prefetch::prefetch;
+pub use prefetch::{prefetch, prefetch_line};
 pub use region::Region;

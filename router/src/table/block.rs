@@ -1,16 +1,16 @@
 //! Up to 64 rules side by side in memory: those of a host, or those of one path of a large host.
 //!
 //! ```text
-//! 0 rules u8 | 1 kind of host u8 | 2 host length u16 | 4 spare u32 | 8 level of the best rule i64
+//! 0 rules u8 | 1 kind of host u8 | 2 host length u16 | 4 tree's u32 | 8 level of the best rule i64
 //! 16 host | tags, if there are more than 4 rules | where each rule's record is, u32 | records
 //! ```
 //!
 //! Rules stand in the order of their ranks, so that the first one that takes a request wins. Tags
 //! (`lanes::tags`) leave out nearly all that do not, before a record is read.
 //!
-//! B1 A block is never changed; blocks of one table lie together in regions, each alive as long as
-//! one of its blocks, or a large host of its rules, is. So after many changes at most as much is
-//! held in vain as the table had when it was built.
+//! B1 A block is never changed. The blocks of a table that was built lie together in one region,
+//! which is alive as long as a table that grew from it is: after many changes at most as much is held
+//! in vain as the table had when it was built. What changed since has regions of its own.
 
 use std::sync::Arc;
 
@@ -31,7 +31,7 @@ pub(crate) const RULES_MAX: usize = tags::PATTERNS_MAX;
 const UNTAGGED_MAX: usize = 4;
 
 const FIXED: usize = 16;
-/// Where four bytes of the head are free for whoever keeps the block; 0 at first.
+/// Where four bytes of the head are for the tree that keeps the block; 0 at first.
 pub(crate) const SPARE: usize = 4;
 const ANY: u8 = 0;
 const EXACT: u8 = 1;
@@ -206,12 +206,32 @@ impl Span {
         self.start
     }
 
-    /// The block, once the bytes are a region.
-    pub(crate) fn settle(self, home: &Arc<Region>) -> Block {
-        debug_assert!(self.start + self.len <= home.len());
-        // INVARIANT: a region is one of 16 parts of a table, and `control` bounds what it reads.
-        let at = |at: usize| u32::try_from(at).expect("a region below 4 GiB");
-        Block { home: Arc::clone(home), start: at(self.start), len: at(self.len) }
+    /// The block, once the bytes are in a region.
+    pub(crate) fn settle(self, base: &Base) -> Block {
+        let start = base.offset(self.start);
+        debug_assert!(start as usize + self.len <= base.home.len());
+        Block { home: Arc::clone(&base.home), start, len: self.len as u32 }
+    }
+}
+
+/// Where bytes that were written came to lie.
+#[derive(Clone, Debug)]
+pub(crate) struct Base {
+    pub(crate) home: Arc<Region>,
+    /// Of the first of them.
+    pub(crate) start: usize,
+}
+
+impl Base {
+    /// In a region of their own.
+    pub(crate) fn own(bytes: Vec<u8>) -> Base {
+        Base { home: Arc::new(Region::from(bytes.into_boxed_slice())), start: 0 }
+    }
+
+    /// Where in the region one of them is.
+    pub(crate) fn offset(&self, at: usize) -> u32 {
+        // INVARIANT: a table's region is below `leaf::REGION_BYTES_MAX`, one host's rules are fewer.
+        u32::try_from(self.start + at).expect("a region below 4 GiB")
     }
 }
 

@@ -6,16 +6,16 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
-use std::sync::atomic::Ordering::Relaxed;
 
 use lanes::Region;
 use thiserror::Error;
 
+use super::block::Base;
 use super::index::{Index, scattered};
-use super::node::{self, Node};
+use super::leaf;
 use super::record::Record;
 use super::regexes::Interned;
+use super::tree::{self, Tree};
 use super::{HOMES, Make, RuleOrder, Table, host_hash, shadow};
 use crate::hash::HashKey;
 use crate::pattern::host::HostPattern;
@@ -63,6 +63,12 @@ pub enum BuildFault {
     /// More routes than ids.
     #[error("too many routes: at most {} are possible", u32::MAX)]
     TooMany,
+    /// More bytes of rules than places of a table.
+    #[error(
+        "all rules together are too large: at most {} bytes are possible",
+        leaf::REGION_BYTES_MAX
+    )]
+    TooLarge,
     /// Two hosts, or two patterns, have the same 64-bit hash; another seed tells them apart.
     #[error("meets another host in one hash: try again")]
     Collision,
@@ -88,6 +94,8 @@ struct Entry {
 
 /// Hosts whose hashes begin with the same four bits are made together.
 const PARTS: usize = 16;
+/// Bytes of a cache line, at which a part's blocks begin.
+const LINE: usize = 64;
 
 impl Builder {
     /// Without rules. The seed is what outsiders must not know.
@@ -192,19 +200,19 @@ impl Builder {
         self.rules.retain(|entry| entry.at != usize::MAX);
         let homes = homes(&self.rules);
         self.rules.sort_unstable_by_key(|entry| (entry.host, entry.route));
-        let mut made = self.make_parts(threads);
+        let mut drafts = self.draft_parts(threads);
         let mut errors: Vec<BuildError> =
-            made.iter_mut().flat_map(|part| std::mem::take(&mut part.errors)).collect();
+            drafts.iter_mut().flat_map(|part| std::mem::take(&mut part.errors)).collect();
         if !errors.is_empty() {
             errors.sort_by_key(|error| error.route);
             return Err(errors);
         }
         let mut table = Table::empty(self.make.key.seed(), self.make.order);
-        for part in &made {
+        for part in &drafts {
             part.suffixes.iter().for_each(|host| table.suffixes.count(host, 1));
             table.wide_level = table.wide_level.max(part.wide_level);
         }
-        table.hosts = Index::from_sorted(made.into_iter().flat_map(|part| part.hosts).collect());
+        table.hosts = settle(drafts, threads)?;
         table.regexes = self.regexes.settle(&self.uses);
         table.homes = homes;
         table.len = self.rules.len();
@@ -212,40 +220,18 @@ impl Builder {
         Ok(table)
     }
 
-    fn make_parts(&self, threads: usize) -> Vec<Part> {
-        let next = AtomicUsize::new(0);
-        let job = || {
-            let mut made = Vec::new();
-            loop {
-                let part = next.fetch_add(1, Relaxed);
-                if part >= PARTS {
-                    return made;
-                }
-                let from = |part: usize| {
-                    let is_before = |entry: &Entry| (entry.host >> 60) < part as u64;
-                    self.rules.partition_point(is_before)
-                };
-                made.push((part, self.make_part(&self.rules[from(part)..from(part + 1)])));
-            }
+    fn draft_parts(&self, threads: usize) -> Vec<Part> {
+        let from = |part: usize| {
+            let is_before = |entry: &Entry| (entry.host >> 60) < part as u64;
+            self.rules.partition_point(is_before)
         };
-        let mut made: Vec<(usize, Part)> = std::thread::scope(|scope| {
-            let jobs: Vec<_> = (1..threads.clamp(1, PARTS)).map(|_| scope.spawn(job)).collect();
-            let mut made = job();
-            for job in jobs {
-                // INVARIANT: a panic of a builder's thread is a panic of the builder.
-                made.extend(job.join().expect("a builder's thread"));
-            }
-            made
-        });
-        made.sort_by_key(|(part, _)| *part);
-        made.into_iter().map(|(_, part)| part).collect()
+        let parts = (0..PARTS).map(|part| &self.rules[from(part)..from(part + 1)]);
+        each_of(parts.collect(), threads, |entries| self.draft_part(entries))
     }
 
-    /// Makes the nodes of hosts, whose entries are in the order of their hashes.
-    fn make_part(&self, entries: &[Entry]) -> Part {
+    /// Writes the rules of hosts, whose entries are in the order of their hashes.
+    fn draft_part(&self, entries: &[Entry]) -> Part {
         let mut part = Part { wide_level: i64::MIN, ..Part::default() };
-        let mut bytes = Vec::new();
-        let mut drafts = Vec::new();
         for group in entries.chunk_by(|a, b| a.host == b.host) {
             let (first, _) = split_host_ref(&self.arena[group[0].at..]);
             let mut records = Vec::with_capacity(group.len());
@@ -259,7 +245,8 @@ impl Builder {
             }
             let host = read_host(first);
             part.errors.extend(shadow::unreachable(&records, &self.make));
-            drafts.push((group[0].host, node::host_draft(&host, &records, &self.make, &mut bytes)));
+            let (hash, out) = (group[0].host, &mut part.bytes);
+            part.hosts.push(tree::Draft::of_host(hash, &host, &records, &self.make, out));
             if !matches!(host, HostPattern::Exact(_)) {
                 let levels = records.iter().filter_map(|record| Record::at(record));
                 let levels = levels.map(|record| record.level(self.make.order));
@@ -267,10 +254,6 @@ impl Builder {
                 part.suffixes.push(host);
             }
         }
-        let mut home = Region::zeroed(bytes.len());
-        home.copy_from_slice(&bytes);
-        let home = Arc::new(home);
-        part.hosts = drafts.into_iter().map(|(hash, draft)| (hash, draft.settle(&home))).collect();
         part
     }
 }
@@ -278,11 +261,61 @@ impl Builder {
 /// What one job made.
 #[derive(Default)]
 struct Part {
-    hosts: Vec<(u64, Node)>,
+    bytes: Vec<u8>,
+    hosts: Vec<tree::Draft>,
     /// Hosts that are not exact.
     suffixes: Vec<HostPattern>,
     wide_level: i64,
     errors: Vec<BuildError>,
+}
+
+/// All parts side by side in one region, and the tree of them.
+fn settle(parts: Vec<Part>, threads: usize) -> Result<Tree, Vec<BuildError>> {
+    let mut starts = Vec::with_capacity(parts.len());
+    let mut len = 0_usize;
+    for part in &parts {
+        starts.push(len);
+        len = (len + part.bytes.len()).next_multiple_of(LINE);
+    }
+    if len > leaf::REGION_BYTES_MAX {
+        let route = RouteId(0);
+        return Err(vec![BuildError { route, other: None, fault: BuildFault::TooLarge }]);
+    }
+    let mut home = Region::zeroed(len);
+    for (part, start) in parts.iter().zip(&starts) {
+        home[*start..][..part.bytes.len()].copy_from_slice(&part.bytes);
+    }
+    let home = Arc::new(home);
+    let drafts = parts.into_iter().zip(starts).map(|(part, start)| (part.hosts, start));
+    let entries = each_of(drafts.collect(), threads, |(hosts, start)| {
+        let base = Base { home: Arc::clone(&home), start };
+        hosts.into_iter().map(|draft| draft.settle(&base)).collect::<Vec<_>>()
+    });
+    Ok(Tree::of(entries.into_iter().flatten().collect(), &home))
+}
+
+/// Does a job for each item, on so many threads at most; the results in the order of the items.
+fn each_of<I: Send, R: Send>(items: Vec<I>, threads: usize, job: impl Fn(I) -> R + Sync) -> Vec<R> {
+    let threads = threads.clamp(1, items.len().max(1));
+    let mut piles: Vec<Vec<(usize, I)>> = (0..threads).map(|_| Vec::new()).collect();
+    for (index, item) in items.into_iter().enumerate() {
+        piles[index % threads].push((index, item));
+    }
+    let run = |pile: Vec<(usize, I)>| -> Vec<(usize, R)> {
+        pile.into_iter().map(|(index, item)| (index, job(item))).collect()
+    };
+    let mut done = std::thread::scope(|scope| {
+        let mine = piles.pop().unwrap_or_default();
+        let jobs: Vec<_> = piles.into_iter().map(|pile| scope.spawn(|| run(pile))).collect();
+        let mut done = run(mine);
+        for job in jobs {
+            // INVARIANT: a panic of a builder's thread is a panic of the builder.
+            done.extend(job.join().expect("a builder's thread"));
+        }
+        done
+    });
+    done.sort_by_key(|(index, _)| *index);
+    done.into_iter().map(|(_, result)| result).collect()
 }
 
 /// The hash of each rule's host, by 32 ids in a row.

@@ -6,8 +6,7 @@
 use std::cmp::Reverse;
 
 use super::block::Ask;
-use super::node::Node;
-use super::patterns::Place;
+use super::place::Place;
 use super::record::{Miss, Rank, Record};
 use super::{RuleOrder, Table};
 use crate::RouteId;
@@ -67,9 +66,9 @@ impl Table {
     pub fn explain(&self, query: &Query<'_>) -> Explanation {
         let winner = self.find(query);
         let ask = self.ask(query);
-        let near = self.nodes(&ask).enumerate();
+        let near = self.near_hosts(&ask).enumerate();
         let near: Vec<(usize, Record<'_>)> = near
-            .flat_map(|(width, node)| node.look(&ask).into_iter().map(move |r| (width, r)))
+            .flat_map(|(width, host)| host.look(&ask).into_iter().map(move |r| (width, r)))
             .collect();
         let is_winner =
             |record: &Record<'_>| Some(record.route()) == winner.map(|found| found.route);
@@ -119,8 +118,8 @@ impl Table {
     /// The routes of the table, in no order.
     pub fn routes(&self) -> impl Iterator<Item = RouteId> {
         let mut routes = Vec::with_capacity(self.len());
-        for (_, node) in self.hosts.iter() {
-            node.each(&mut |record| routes.push(record.route()));
+        for (_, place) in self.hosts.iter() {
+            place.each(&mut |record| routes.push(record.route()));
         }
         routes.into_iter()
     }
@@ -196,25 +195,14 @@ fn lossy(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-impl Node {
-    /// The rules that can be close to taking the request.
-    fn look(&self, ask: &Ask<'_, '_>) -> Vec<Record<'_>> {
-        match self {
-            Node::Block(block) => block.view().records().collect(),
-            Node::Large(large) => large.look(ask).flat_map(|place| place.look(ask)).collect(),
-            Node::Keyed(keyed) => keyed.look(ask),
-        }
-    }
-}
-
 impl<'a> Place<'a> {
     /// The rules that can be close to taking the request.
     fn look(&self, ask: &Ask<'_, '_>) -> Vec<Record<'a>> {
-        if let Place::Node(node) = self {
-            return node.look(ask);
+        match self {
+            Place::Record(record) => vec![*record],
+            Place::Block(view) => view.records().collect(),
+            Place::Large(large) => large.look(ask).flat_map(|place| place.look(ask)).collect(),
+            Place::Keyed(keyed) => keyed.look(ask),
         }
-        let mut records = Vec::new();
-        self.each(&mut |record| records.push(record));
-        records
     }
 }

@@ -86,9 +86,9 @@ fn changed(rules: &[(MatchSpec, i32)], order: RuleOrder) -> Table {
 fn searched(table: &Table, query: &Query<'_>) -> Option<RouteId> {
     let ask = table.ask(query);
     let mut best: Option<((i64, u8, usize), Rank, RouteId)> = None;
-    for (_, node) in table.hosts.iter() {
-        let Some((width, len)) = width(&node.host(), query.host) else { continue };
-        node.each(&mut |record| {
+    for (_, place) in table.hosts.iter() {
+        let Some((width, len)) = width(&place.host(), query.host) else { continue };
+        place.each(&mut |record| {
             if takes(record, &ask) {
                 let rank = record.rank(ask.order);
                 let found = ((rank.level, width, len), rank, record.route());

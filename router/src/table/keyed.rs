@@ -8,12 +8,9 @@
 //! name a value; one check for each of the others that comes before the winner.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
-
-use lanes::Region;
 
 use super::Make;
-use super::block::{self, Ask, Block, Found, Span};
+use super::block::{self, Ask, Base, Block, Found, Span};
 use super::index::{Index, scattered};
 use super::node::{self, Node};
 use super::record::Record;
@@ -48,12 +45,12 @@ pub(crate) struct Draft {
 }
 
 impl Draft {
-    pub(crate) fn settle(self, home: &Arc<Region>) -> Keyed {
+    pub(crate) fn settle(self, base: &Base) -> Keyed {
         let values = self.values.into_iter();
         Keyed {
             by: self.by,
-            values: Index::from_sorted(values.map(|(hash, at)| (hash, at.settle(home))).collect()),
-            others: self.others.into_iter().map(|span| span.settle(home)).collect(),
+            values: Index::from_sorted(values.map(|(hash, at)| (hash, at.settle(base))).collect()),
+            others: self.others.into_iter().map(|span| span.settle(base)).collect(),
             homes: Index::from_sorted(self.homes),
             level_max: self.level_max,
         }
@@ -66,7 +63,7 @@ impl Keyed {
     }
 
     pub(crate) fn find(&self, ask: &Ask<'_, '_>) -> Option<Found<'_>> {
-        let by_value = self.by_value(ask).and_then(|node| node.find(ask));
+        let by_value = self.by_value(ask).and_then(|node| node.place().find(ask));
         let other = self.others.iter().find_map(|block| block.view().find(ask));
         match (by_value, other) {
             (Some(a), Some(b)) => Some(if a.rank(ask.order) > b.rank(ask.order) { a } else { b }),
@@ -86,41 +83,49 @@ impl Keyed {
     pub(crate) fn look(&self, ask: &Ask<'_, '_>) -> Vec<Record<'_>> {
         let mut records = Vec::new();
         if let Some(node) = self.by_value(ask) {
-            node.each(&mut |record| records.push(record));
+            node.place().each(&mut |record| records.push(record));
         }
         records.extend(self.others.iter().flat_map(|block| block.view().records()));
         records
     }
 
+    /// With one more rule, which takes the place of the one of its id.
     pub(crate) fn with(&self, record: &[u8], make: &Make) -> Keyed {
         let Some(rule) = Record::at(record) else {
             return self.clone();
         };
-        let mut next = self.clone();
+        let mut next = self.cut(rule.route(), make);
         next.level_max = next.level_max.max(rule.level(make.order));
         match value_hash(rule, &self.by, &make.key) {
             Some(hash) => {
-                let node = match self.values.get(hash) {
-                    Some(node) => node.with(record, make),
+                let node = match next.values.get(hash) {
+                    Some(node) => node.place().with(record, make),
                     None => Node::of_path(&[record], make),
                 };
-                next.values = self.values.with(hash, node);
-                next.homes = self.homes.with(scattered(rule.route()), hash);
+                next.values = next.values.with(hash, node);
+                next.homes = next.homes.with(scattered(rule.route()), hash);
             }
-            None => next.others = self.other_blocks(|all| all.push(record.to_vec()), make),
+            None => next.others = next.other_blocks(|all| all.push(record.to_vec()), make),
         }
         next
     }
 
     pub(crate) fn without(&self, route: RouteId, make: &Make) -> Option<Keyed> {
+        let next = self.cut(route, make);
+        (next.values.len() + next.others.len() > 0).then_some(next)
+    }
+
+    /// Without a rule, even if none is left.
+    fn cut(&self, route: RouteId, make: &Make) -> Keyed {
         let mut next = self.clone();
         match self.homes.get(scattered(route)).copied() {
             Some(hash) => {
                 next.homes = self.homes.without(scattered(route));
-                next.values = match self.values.get(hash).and_then(|n| n.without(route, make)) {
-                    Some(node) => self.values.with(hash, node),
-                    None => self.values.without(hash),
-                };
+                next.values =
+                    match self.values.get(hash).and_then(|n| n.place().without(route, make)) {
+                        Some(node) => self.values.with(hash, node),
+                        None => self.values.without(hash),
+                    };
             }
             None => {
                 let is_kept = |record: &Vec<u8>| {
@@ -129,24 +134,25 @@ impl Keyed {
                 next.others = self.other_blocks(|all| all.retain(is_kept), make);
             }
         }
-        (next.values.len() + next.others.len() > 0).then_some(next)
+        next
     }
 
     /// The blocks of the others, after a change.
     fn other_blocks(&self, change: impl FnOnce(&mut Vec<Vec<u8>>), make: &Make) -> Vec<Block> {
-        let mut all: Vec<Vec<u8>> = self.others.iter().flat_map(node::written).collect();
+        let records = self.others.iter().flat_map(|block| block.view().records());
+        let mut all: Vec<Vec<u8>> = records.map(|record| record.written()).collect();
         change(&mut all);
         let all: Vec<&[u8]> = all.iter().map(Vec::as_slice).collect();
         let mut bytes = Vec::new();
         let spans = write_others(&all, make, &mut bytes);
-        let home = Arc::new(Region::from(bytes.into_boxed_slice()));
-        spans.into_iter().map(|span| span.settle(&home)).collect()
+        let base = Base::own(bytes);
+        spans.into_iter().map(|span| span.settle(&base)).collect()
     }
 
     /// The record of a rule.
     pub(crate) fn record(&self, route: RouteId) -> Option<Record<'_>> {
         match self.homes.get(scattered(route)) {
-            Some(hash) => self.values.get(*hash)?.record(route),
+            Some(hash) => self.values.get(*hash)?.place().record(route),
             None => {
                 let mut records = self.others.iter().flat_map(|block| block.view().records());
                 records.find(|record| record.route() == route)
@@ -157,7 +163,7 @@ impl Keyed {
     /// The rules that are found by the same value, and those that are found by none.
     pub(crate) fn near(&self, route: RouteId) -> Vec<Record<'_>> {
         let node = self.homes.get(scattered(route)).and_then(|hash| self.values.get(*hash));
-        let mut near = node.map_or_else(Vec::new, |node| node.near(route));
+        let mut near = node.map_or_else(Vec::new, |node| node.place().near(route));
         near.extend(self.others.iter().flat_map(|block| block.view().records()));
         near
     }
@@ -165,12 +171,12 @@ impl Keyed {
     /// Calls `take` with each record, in no order.
     pub(crate) fn each<'a>(&'a self, take: &mut dyn FnMut(Record<'a>)) {
         self.others.iter().for_each(|block| block.view().records().for_each(&mut *take));
-        self.values.iter().for_each(|(_, node)| node.each(take));
+        self.values.iter().for_each(|(_, node)| node.place().each(take));
     }
 
     pub(crate) fn bytes(&self) -> usize {
         let others: usize = self.others.iter().map(|block| block.bytes().len()).sum();
-        let values: usize = self.values.iter().map(|(_, node)| node.bytes()).sum();
+        let values: usize = self.values.iter().map(|(_, node)| node.place().bytes()).sum();
         size_of::<Keyed>() + others + values + self.values.bytes() + self.homes.bytes()
     }
 }

@@ -13,15 +13,14 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use lanes::Region;
-
 use super::Make;
-use super::block::{Ask, Found};
+use super::block::{Ask, Base, Found};
 use super::filter::Filter;
 use super::index::{Index, scattered};
-use super::patterns::{self, Patterns, Place};
+use super::place::Place;
 use super::probe::{self, Sums};
 use super::record::Record;
+use super::tree::{self, Tree};
 use crate::RouteId;
 use crate::hash::{HashKey, combine};
 use crate::pattern::host::HostPattern;
@@ -36,7 +35,7 @@ pub(crate) struct Large {
     /// What each tuple asks of a path, by [`AT_ONCE`] tuples.
     asked: Vec<Asked>,
     /// Rules by the hash of their pattern.
-    patterns: Patterns,
+    patterns: Tree,
     /// Terms of the segments that are literals of some pattern.
     words: Arc<Filter>,
     /// Hashes of patterns.
@@ -83,20 +82,21 @@ const GATHER: u64 = 0x0102_0408_1020_4080;
 pub(crate) struct Draft {
     host: HostPattern,
     shapes: Vec<Tuple>,
-    patterns: Vec<patterns::Draft>,
+    patterns: Vec<tree::Draft>,
     words: Vec<u64>,
     homes: Vec<(u64, u64)>,
 }
 
 impl Draft {
-    pub(crate) fn settle(self, home: &Arc<Region>) -> Large {
-        let hashes = Filter::of(|| self.patterns.iter().map(patterns::Draft::hash));
+    pub(crate) fn settle(self, base: &Base) -> Large {
+        let hashes = Filter::of(|| self.patterns.iter().map(tree::Draft::hash));
         let words = Filter::of(|| self.words.iter().copied());
+        let patterns = self.patterns.into_iter().map(|draft| draft.settle(base));
         Large {
             host: self.host,
             asked: Asked::all(&self.shapes),
             shapes: self.shapes,
-            patterns: Patterns::settle(self.patterns, home),
+            patterns: Tree::of(patterns.collect(), &base.home),
             words: Arc::new(words),
             hashes: Arc::new(hashes),
             homes: Index::from_sorted(self.homes),
@@ -237,23 +237,34 @@ impl Large {
         places.fold(last, |known, at| known | 1 << 31 >> at)
     }
 
+    /// With one more rule, which takes the place of the one of its id.
     pub(crate) fn with(&self, record: &[u8], make: &Make) -> Large {
         let Some(rule) = Record::at(record) else {
             return self.clone();
         };
-        let hash = pattern_hash(rule.path(), &make.key);
-        let mut shapes = self.shapes.clone();
+        let (route, hash) = (rule.route(), pattern_hash(rule.path(), &make.key));
+        let (mut shapes, mut patterns) = (self.shapes.clone(), self.patterns.clone());
+        let old = self.homes.get(scattered(route)).copied();
+        if let Some(old) = self.place(route).and_then(|place| place.record(route)) {
+            count_out(&mut shapes, old.path().shape());
+        }
+        if let Some(old) = old.filter(|old| *old != hash) {
+            patterns = patterns.without(old, route, make);
+        }
         count_in(&mut shapes, rule, make);
         Large {
             host: self.host.clone(),
             asked: Asked::all(&shapes),
             shapes,
-            patterns: self.patterns.with(hash, record, make),
+            patterns: patterns.with(hash, record, make),
             words: self.words_with(rule.path(), &make.key),
             hashes: Filter::with(&self.hashes, [hash].into_iter(), || {
                 self.patterns.iter().map(|(hash, _)| hash).chain([hash])
             }),
-            homes: self.homes.with(scattered(rule.route()), hash),
+            homes: match old {
+                Some(old) if old == hash => self.homes.clone(),
+                _ => self.homes.with(scattered(route), hash),
+            },
         }
     }
 
@@ -356,7 +367,7 @@ pub(crate) fn draft(
     sort(&mut shapes);
     let patterns = hashed.chunk_by(|a, b| a.0 == b.0).map(|group| {
         let records: Vec<&[u8]> = group.iter().map(|(_, record)| *record).collect();
-        patterns::Draft::write(group[0].0, &records, make, out)
+        tree::Draft::of_pattern(group[0].0, &records, make, out)
     });
     Draft { host: host.clone(), shapes, patterns: patterns.collect(), words: all_words, homes }
 }

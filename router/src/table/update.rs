@@ -67,12 +67,18 @@ impl Table {
         }
         let mut record = Vec::new();
         rule.write((route, plan), order, &mut record);
-        let mut next = self.without(route);
+        let is_elsewhere = self.home(route).is_some_and(|home| home != self.hash_of(&host));
+        let mut next = if is_elsewhere { self.without(route) } else { self.clone() };
         next.next_order = self.next_order.max(order + 1);
         next.insert(&host, &record, &fresh)?;
         Ok(next)
     }
 
+    fn hash_of(&self, host: &HostPattern) -> u64 {
+        host_hash(host, &self.make.key)
+    }
+
+    /// The rule takes the place of the one of its id, which has the same host if it is there.
     fn insert(
         &mut self,
         host: &HostPattern,
@@ -82,10 +88,10 @@ impl Table {
         let Some(rule) = Record::at(record) else {
             return Ok(());
         };
-        let hash = host_hash(host, &self.make.key);
+        let (hash, route) = (self.hash_of(host), rule.route());
         let node = match self.hosts.get(hash) {
-            Some(node) if !node.is_of(host.text()) => return Err(vec![BuildFault::Collision]),
-            Some(node) => node.with(record, &self.make),
+            Some(place) if !place.is_of(host.text()) => return Err(vec![BuildFault::Collision]),
+            Some(place) => place.with(record, &self.make),
             None => {
                 self.suffixes.count(host, 1);
                 Node::of_host(host, &[record], &self.make)
@@ -94,10 +100,16 @@ impl Table {
         if !matches!(host, HostPattern::Exact(_)) {
             self.wide_level = self.wide_level.max(rule.level(self.make.order));
         }
-        self.hosts = self.hosts.with(hash, node);
-        self.regexes = self.regexes.with(rule.regexes(), fresh);
-        self.set_home(rule.route(), hash);
-        self.len += 1;
+        let regexes = self.regexes.with(rule.regexes(), fresh);
+        self.regexes = match self.record(route) {
+            Some(old) => regexes.without(old.regexes()),
+            None => regexes,
+        };
+        if self.home(route).is_none() {
+            self.set_home(route, hash);
+            self.len += 1;
+        }
+        self.hosts = self.hosts.changed(hash, Some(node));
         Ok(())
     }
 
@@ -107,17 +119,15 @@ impl Table {
         let Some(hash) = self.home(route) else {
             return next;
         };
-        let (Some(node), Some(record)) = (self.hosts.get(hash), self.record(route)) else {
+        let (Some(place), Some(record)) = (self.hosts.get(hash), self.record(route)) else {
             return next;
         };
         next.regexes = self.regexes.without(record.regexes());
-        next.hosts = match node.without(route, &self.make) {
-            Some(node) => self.hosts.with(hash, node),
-            None => {
-                next.suffixes.count(&node.host(), -1);
-                self.hosts.without(hash)
-            }
-        };
+        let left = place.without(route, &self.make);
+        if left.is_none() {
+            next.suffixes.count(&place.host(), -1);
+        }
+        next.hosts = self.hosts.changed(hash, left);
         next.set_home(route, 0);
         next.len -= 1;
         next

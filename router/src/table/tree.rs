@@ -1,0 +1,347 @@
+//! Rules by a 64-bit hash, in a tree whose versions share what they have in common: the hosts of a
+//! table, and the patterns of a large host.
+//!
+//! ```text
+//! hash --top bits--> leaf --next bits--> slot --> a rule, several side by side, or a node
+//! ```
+//!
+//! A slot takes eight bytes, so that 50 000 hosts take less than 1 MB, a million patterns 12 MB,
+//! and both mostly stay in the cache. A new version copies one leaf and the branches above it: for
+//! 50 000 hosts two branches of 16 and a leaf of 195 on average, for a million patterns three and a
+//! leaf of 244. The region of what was there when the table was built lives as long as any version
+//! (B1 in `block`).
+//!
+//! Cost of `get`: a step for each branch, two or three; a line of the leaf, sometimes two; and the
+//! lines of the rules, which come at the same time.
+
+use std::sync::Arc;
+
+use lanes::Region;
+
+use super::Make;
+use super::block::{self, Base};
+use super::leaf::{Entry, HALF, LEAF_MAX, Leaf, STEP, top_half};
+use super::node::{self, Node};
+use super::place::Place;
+use crate::RouteId;
+use crate::pattern::host::HostPattern;
+
+/// A version of the tree.
+#[derive(Clone, Debug)]
+pub(crate) struct Tree {
+    root: Branch,
+    len: usize,
+    home: Arc<Region>,
+}
+
+#[derive(Clone, Debug)]
+enum Branch {
+    Leaf(Leaf),
+    Fan(Arc<[Branch; FAN]>),
+}
+
+const FAN_BITS: u32 = 4;
+const FAN: usize = 1 << FAN_BITS;
+/// Branches above a leaf at most: as many as half a hash has bits for.
+const DEPTH_MAX: u32 = 7;
+
+/// The rules of a hash that are still being written.
+#[derive(Debug)]
+pub(crate) struct Draft {
+    hash: u64,
+    rules: Rules,
+}
+
+#[derive(Debug)]
+enum Rules {
+    /// Where its one record is.
+    Record(usize),
+    /// Where its block is.
+    Block(usize),
+    Own(Box<node::Draft>),
+}
+
+impl Draft {
+    pub(crate) fn hash(&self) -> u64 {
+        self.hash
+    }
+
+    /// Appends the rules of a host.
+    pub(crate) fn of_host(
+        hash: u64,
+        host: &HostPattern,
+        records: &[&[u8]],
+        make: &Make,
+        out: &mut Vec<u8>,
+    ) -> Draft {
+        Draft::of(hash, node::host_draft(host, records, make, out), out)
+    }
+
+    /// Appends the rules of one pattern of a large host.
+    pub(crate) fn of_pattern(
+        hash: u64,
+        records: &[&[u8]],
+        make: &Make,
+        out: &mut Vec<u8>,
+    ) -> Draft {
+        if let [record] = records {
+            out.resize(out.len().next_multiple_of(STEP), 0);
+            let start = out.len();
+            out.extend((hash as u32).to_le_bytes());
+            out.extend_from_slice(record);
+            return Draft { hash, rules: Rules::Record(start) };
+        }
+        Draft::of(hash, node::path_draft(records, make, out), out)
+    }
+
+    fn of(hash: u64, draft: node::Draft, out: &mut [u8]) -> Draft {
+        let node::Draft::Block(span) = draft else {
+            return Draft { hash, rules: Rules::Own(Box::new(draft)) };
+        };
+        let start = span.start();
+        out[start + block::SPARE..][..HALF].copy_from_slice(&(hash as u32).to_le_bytes());
+        Draft { hash, rules: Rules::Block(start) }
+    }
+
+    /// The entry of a leaf, once the rules are in a region.
+    pub(crate) fn settle(self, base: &Base) -> Entry {
+        match self.rules {
+            Rules::Own(draft) => Entry::own(self.hash, draft.settle(base)),
+            Rules::Record(start) => Entry::record(self.hash, start, base),
+            Rules::Block(start) => Entry::block(self.hash, start, base),
+        }
+    }
+}
+
+impl Tree {
+    /// Without anything.
+    pub(crate) fn empty() -> Tree {
+        Tree::of(Vec::new(), &Arc::new(Region::from(Box::default())))
+    }
+
+    /// From entries in ascending order of their hashes.
+    pub(crate) fn of(entries: Vec<Entry>, home: &Arc<Region>) -> Tree {
+        debug_assert!(entries.is_sorted_by_key(|entry| entry.top));
+        let (len, home) = (entries.len(), Arc::clone(home));
+        Tree { root: Branch::of(entries, 0), len, home }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// What a hash stands for.
+    #[inline]
+    pub(crate) fn get(&self, hash: u64) -> Option<Place<'_>> {
+        let (leaf, rest) = self.leaf(hash);
+        leaf.get(hash, rest, &self.home)
+    }
+
+    /// The leaf of a hash, and what is left of its top half below the branches.
+    #[inline]
+    fn leaf(&self, hash: u64) -> (&Leaf, u32) {
+        let (mut branch, mut rest) = (&self.root, top_half(hash));
+        loop {
+            match branch {
+                Branch::Leaf(leaf) => return (leaf, rest),
+                Branch::Fan(children) => {
+                    branch = &children[top(rest)];
+                    rest <<= FAN_BITS;
+                }
+            }
+        }
+    }
+
+    /// Asks for the line of memory that says where the rules of a hash are; waits for nothing.
+    #[inline]
+    pub(crate) fn prefetch_slot(&self, hash: u64) {
+        let (leaf, rest) = self.leaf(hash);
+        leaf.prefetch_slot(rest);
+    }
+
+    /// Asks for the first `lines` lines of the rules of a hash; waits for the slot that says where.
+    #[inline]
+    pub(crate) fn prefetch(&self, hash: u64, lines: usize) {
+        let (leaf, rest) = self.leaf(hash);
+        leaf.prefetch(hash, rest, &self.home, lines);
+    }
+
+    /// The version in which `hash` stands for this node; for nothing if there is none.
+    pub(crate) fn changed(&self, hash: u64, node: Option<Node>) -> Tree {
+        let (was_in, is_in) = (self.get(hash).is_some(), node.is_some());
+        let root = self.root.changed(hash, node, 0, &self.home);
+        let len = self.len + usize::from(is_in) - usize::from(was_in);
+        Tree { root, len, home: Arc::clone(&self.home) }
+    }
+
+    /// With one more rule of a pattern, which takes the place of the one of its id.
+    pub(crate) fn with(&self, hash: u64, record: &[u8], make: &Make) -> Tree {
+        let node = match self.get(hash) {
+            Some(place) => place.with(record, make),
+            None => Node::of_path(&[record], make),
+        };
+        self.changed(hash, Some(node))
+    }
+
+    /// Without a rule.
+    pub(crate) fn without(&self, hash: u64, route: RouteId, make: &Make) -> Tree {
+        let node = self.get(hash).and_then(|place| place.without(route, make));
+        self.changed(hash, node)
+    }
+
+    /// All hashes with what they stand for, in no order.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (u64, Place<'_>)> {
+        let mut open = vec![&self.root];
+        let leaves = std::iter::from_fn(move || {
+            loop {
+                match open.pop()? {
+                    Branch::Leaf(leaf) => return Some(leaf),
+                    Branch::Fan(children) => open.extend(children.iter().rev()),
+                }
+            }
+        });
+        leaves.flat_map(|leaf| leaf.iter(&self.home))
+    }
+
+    /// Bytes of memory, without those of the rules.
+    pub(crate) fn bytes(&self) -> usize {
+        self.root.bytes()
+    }
+}
+
+impl Branch {
+    /// Of entries in the order of the tops of their hashes.
+    fn of(mut entries: Vec<Entry>, depth: u32) -> Branch {
+        if entries.len() <= LEAF_MAX || depth == DEPTH_MAX {
+            return Branch::Leaf(Leaf::of(entries, depth * FAN_BITS));
+        }
+        Branch::Fan(Arc::new(std::array::from_fn(|child| {
+            let rest = |entry: &Entry| top(entry.top << (depth * FAN_BITS));
+            let end = entries.partition_point(|entry| rest(entry) <= child);
+            let others = entries.split_off(end);
+            Branch::of(std::mem::replace(&mut entries, others), depth + 1)
+        })))
+    }
+
+    fn changed(&self, hash: u64, node: Option<Node>, depth: u32, home: &Region) -> Branch {
+        let rest = top_half(hash) << (depth * FAN_BITS);
+        match self {
+            Branch::Leaf(leaf) => {
+                let leaf = leaf.changed(hash, node, rest, home);
+                if leaf.is_full() { Branch::of(leaf.entries(), depth) } else { Branch::Leaf(leaf) }
+            }
+            Branch::Fan(children) => {
+                let mut children = <[Branch; FAN]>::clone(children);
+                let child = &mut children[top(rest)];
+                *child = child.changed(hash, node, depth + 1, home);
+                Branch::Fan(Arc::new(children))
+            }
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        match self {
+            Branch::Leaf(leaf) => COUNTS + leaf.bytes(),
+            Branch::Fan(children) => {
+                let below: usize = children.iter().map(Branch::bytes).sum();
+                COUNTS + size_of::<[Branch; FAN]>() + below
+            }
+        }
+    }
+}
+
+/// What an `Arc` counts with.
+const COUNTS: usize = 2 * size_of::<usize>();
+
+#[inline]
+fn top(rest: u32) -> usize {
+    (rest >> (u32::BITS - FAN_BITS)) as usize
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::PlanId;
+    use crate::hash::HashKey;
+    use crate::pattern::path::PathPattern;
+    use crate::predicate::method::MethodSet;
+    use crate::table::RuleOrder;
+    use crate::table::record::Rule;
+
+    type Map = BTreeMap<u64, BTreeSet<u32>>;
+
+    fn make() -> Make {
+        Make { key: HashKey::new(5), order: RuleOrder::Specific }
+    }
+
+    fn record(route: u32) -> Vec<u8> {
+        let path = PathPattern::read(Some("/a")).unwrap();
+        let methods = MethodSet { known: 0, other: Vec::new() };
+        let rule = Rule { path, regex: 0, methods, predicates: Vec::new(), priority: 0 };
+        let mut out = Vec::new();
+        rule.write((RouteId(route), PlanId(0)), route, &mut out);
+        out
+    }
+
+    fn settled(map: &Map) -> Tree {
+        let (mut out, make) = (Vec::new(), make());
+        let drafts = map.iter().map(|(hash, routes)| {
+            let records: Vec<Vec<u8>> = routes.iter().copied().map(record).collect();
+            let records: Vec<&[u8]> = records.iter().map(Vec::as_slice).collect();
+            Draft::of_pattern(*hash, &records, &make, &mut out)
+        });
+        let drafts: Vec<Draft> = drafts.collect();
+        let base = Base::own(out);
+        Tree::of(drafts.into_iter().map(|draft| draft.settle(&base)).collect(), &base.home)
+    }
+
+    fn routes(place: Option<Place<'_>>) -> BTreeSet<u32> {
+        let mut routes = BTreeSet::new();
+        if let Some(place) = place {
+            place.each(&mut |record| assert!(routes.insert(record.route().0)));
+        }
+        routes
+    }
+
+    /// Hashes that share their first bits, their first half, or nothing.
+    fn hashes() -> impl Strategy<Value = u64> {
+        (0_u64..600, prop::sample::select(vec![0, 22, 32, 45, 54])).prop_map(|(n, by)| n << by)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn agrees_with_a_map(
+            first in prop::collection::btree_map(
+                hashes(), prop::collection::btree_set(0_u32..90, 1..70), 0..700,
+            ),
+            steps in prop::collection::vec((hashes(), any::<bool>(), 0_u32..90), 0..700),
+        ) {
+            let mut map = first;
+            let mut tree = settled(&map);
+            for (hash, is_in, route) in steps {
+                let (before, old) = (tree.clone(), map.get(&hash).cloned().unwrap_or_default());
+                if is_in && !old.contains(&route) {
+                    tree = tree.with(hash, &record(route), &make());
+                    map.entry(hash).or_default().insert(route);
+                } else if old.contains(&route) {
+                    tree = tree.without(hash, RouteId(route), &make());
+                    map.entry(hash).or_default().remove(&route);
+                    map.retain(|_, routes| !routes.is_empty());
+                }
+                let expected = map.get(&hash).cloned().unwrap_or_default();
+                prop_assert_eq!(routes(tree.get(hash)), expected);
+                prop_assert_eq!(routes(before.get(hash)), old, "the old version stays");
+                prop_assert_eq!(tree.len(), map.len());
+            }
+            let all: Map = tree.iter().map(|(hash, at)| (hash, routes(Some(at)))).collect();
+            prop_assert_eq!(&all, &map);
+            prop_assert!(map.iter().all(|(hash, own)| routes(tree.get(*hash)) == *own));
+            prop_assert!(tree.bytes() >= map.len() * size_of::<u64>());
+        }
+    }
+}
