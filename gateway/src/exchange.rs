@@ -37,6 +37,7 @@ pub(crate) fn start(down: End, request: Box<Head>, end: bool) -> Running {
 
 async fn run(down: End, mut request: Box<Head>, end: bool) {
     let state = down.conn().state.clone();
+    state.live().prefetch_host(request.host());
     let track = Track::begin(&state, down.conn(), &request);
     let timer = state.take_timer();
     let result = {
@@ -64,6 +65,7 @@ async fn serve(track: &Track, down: &End, request: &mut Head, end: bool) -> Resu
         track.follow(route, &plan, request)?;
         return attempt::forward(track, down, &plan, request, &Body::Flows).await;
     }
+    track.state.live().prefetch_rules(request.host());
     #[cfg(feature = "sim")]
     assert!(request.field(b"x-ringway-panic").is_none(), "a panic that a test asked for");
     if track.state.options().request_id {

@@ -380,6 +380,17 @@ impl Live {
         self.snapshot.listeners.get(index? as usize)
     }
 
+    /// The rules of a host will soon be asked for: asks for their memory in two steps, since the
+    /// second needs what the first one asks for.
+    pub(crate) fn prefetch_host(&self, host: &[u8]) {
+        self.snapshot.routes.prefetch_host(host);
+    }
+
+    /// The second step.
+    pub(crate) fn prefetch_rules(&self, host: &[u8]) {
+        self.snapshot.routes.prefetch_rules(host);
+    }
+
     /// The route that a request matches, and its plan.
     pub(crate) fn find(&self, query: &Query<'_>) -> Option<(RouteId, Rc<Plan>)> {
         let found = self.snapshot.routes.find(query)?;

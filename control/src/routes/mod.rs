@@ -41,6 +41,16 @@ impl Routes {
         self.table.find(query)
     }
 
+    /// See [`Table::prefetch_host`].
+    pub fn prefetch_host(&self, host: &[u8]) {
+        self.table.prefetch_host(host);
+    }
+
+    /// See [`Table::prefetch_rules`].
+    pub fn prefetch_rules(&self, host: &[u8]) {
+        self.table.prefetch_rules(host);
+    }
+
     /// What the routes of this plan do.
     pub fn plan(&self, id: PlanId) -> Option<&Arc<RoutePlan>> {
         self.plans.get(id)

@@ -113,23 +113,38 @@ impl Leaf {
     /// The slot of a hash, and what it stands for.
     #[inline]
     fn find<'a>(&'a self, hash: u64, rest: u32, home: &'a Region) -> Option<(usize, Place<'a>)> {
-        for at in around(first_slot(rest, self.slots.len()), self.slots.len()) {
-            let slot = self.slots[at];
-            if slot == 0 {
-                return None;
-            }
-            if slot >> 32 != hash >> 32 {
-                continue;
-            }
+        for (at, slot) in self.alike(hash, rest) {
             if kind(slot) == OWN {
                 if let Some(node) = self.own(hash) {
                     return Some((at, node.place()));
                 }
-            } else if let Some((_, place)) = at_home(slot, home).filter(|(its, _)| *its == hash) {
+            } else if let Some((its, place)) = at_home(slot, home)
+                && its == hash
+            {
                 return Some((at, place));
             }
         }
         None
+    }
+
+    /// The slots that begin with the same half as a hash.
+    #[inline]
+    fn alike(&self, hash: u64, rest: u32) -> impl Iterator<Item = (usize, u64)> {
+        let mut next = first_slot(rest, self.slots.len());
+        std::iter::from_fn(move || {
+            loop {
+                let at = next;
+                // There is always a slot with nothing in it.
+                let slot = *self.slots.get(at)?;
+                if slot == 0 {
+                    return None;
+                }
+                next = if at + 1 < self.slots.len() { at + 1 } else { 0 };
+                if slot >> 32 == hash >> 32 {
+                    return Some((at, slot));
+                }
+            }
+        })
     }
 
     fn own(&self, hash: u64) -> Option<&Node> {
@@ -144,23 +159,16 @@ impl Leaf {
         }
     }
 
-    /// Asks for the first `lines` lines of the rules that a hash probably stands for.
+    /// Asks for the first `lines` lines of the rules of a hash; whether there probably are any.
     #[inline]
-    pub(crate) fn prefetch(&self, hash: u64, rest: u32, home: &Region, lines: usize) {
-        for at in around(first_slot(rest, self.slots.len()), self.slots.len()) {
-            let slot = self.slots[at];
-            if slot == 0 {
-                return;
-            }
-            if slot >> 32 == hash >> 32 {
-                match kind(slot) {
-                    OWN => self.own(hash).into_iter().for_each(Node::prefetch),
-                    0 => continue,
-                    _ => lanes::prefetch(home.get(index(slot)..).unwrap_or_default(), lines),
-                }
-                return;
-            }
+    pub(crate) fn prefetch(&self, hash: u64, rest: u32, home: &Region, lines: usize) -> bool {
+        let Some((_, slot)) = self.alike(hash, rest).next() else { return false };
+        if kind(slot) == OWN {
+            self.own(hash).into_iter().for_each(Node::prefetch);
+        } else {
+            lanes::prefetch(home.get(index(slot)..).unwrap_or_default(), lines);
         }
+        true
     }
 
     /// The version in which `hash` stands for this node; for nothing if there is none.

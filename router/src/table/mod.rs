@@ -159,11 +159,13 @@ impl Table {
     /// The route that wins for `query` by the order stated in the crate's documentation.
     /// Never allocates; see there for the cost.
     pub fn find(&self, query: &Query<'_>) -> Option<Match> {
-        let hash = self.make.key.bytes(query.host);
+        let look = self.hosts.look(self.make.key.bytes(query.host));
         // The lines come while the path is taken apart.
-        self.hosts.prefetch(hash, LINES);
+        if !look.prefetch(LINES) && self.wide_level == i64::MIN {
+            return None;
+        }
         let ask = self.ask(query);
-        let own = self.hosts.get(hash).filter(|host| host.is_of(query.host));
+        let own = look.get().filter(|host| host.is_of(query.host));
         let own = own.and_then(|host| host.find(&ask));
         match own {
             Some(found) if found.record.level(ask.order) >= self.wide_level => Some(found.answer()),
@@ -189,13 +191,13 @@ impl Table {
     /// a later [`Table::find`] faster.
     #[inline]
     pub fn prefetch_host(&self, host: &[u8]) {
-        self.hosts.prefetch_slot(self.make.key.bytes(host));
+        self.hosts.look(self.make.key.bytes(host)).prefetch_slot();
     }
 
     /// Asks for the first lines of a host's rules, while the caller does something else.
     #[inline]
     pub fn prefetch_rules(&self, host: &[u8]) {
-        self.hosts.prefetch(self.make.key.bytes(host), LINES);
+        self.hosts.look(self.make.key.bytes(host)).prefetch(LINES);
     }
 
     /// Goes on with the rules for many hosts: only a higher level wins over what was found.

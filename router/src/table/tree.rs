@@ -133,37 +133,22 @@ impl Tree {
     /// What a hash stands for.
     #[inline]
     pub(crate) fn get(&self, hash: u64) -> Option<Place<'_>> {
-        let (leaf, rest) = self.leaf(hash);
-        leaf.get(hash, rest, &self.home)
+        self.look(hash).get()
     }
 
-    /// The leaf of a hash, and what is left of its top half below the branches.
+    /// Goes to the leaf of a hash.
     #[inline]
-    fn leaf(&self, hash: u64) -> (&Leaf, u32) {
+    pub(crate) fn look(&self, hash: u64) -> Look<'_> {
         let (mut branch, mut rest) = (&self.root, top_half(hash));
         loop {
             match branch {
-                Branch::Leaf(leaf) => return (leaf, rest),
+                Branch::Leaf(leaf) => return Look { leaf, hash, rest, home: &self.home },
                 Branch::Fan(children) => {
                     branch = &children[top(rest)];
                     rest <<= FAN_BITS;
                 }
             }
         }
-    }
-
-    /// Asks for the line of memory that says where the rules of a hash are; waits for nothing.
-    #[inline]
-    pub(crate) fn prefetch_slot(&self, hash: u64) {
-        let (leaf, rest) = self.leaf(hash);
-        leaf.prefetch_slot(rest);
-    }
-
-    /// Asks for the first `lines` lines of the rules of a hash; waits for the slot that says where.
-    #[inline]
-    pub(crate) fn prefetch(&self, hash: u64, lines: usize) {
-        let (leaf, rest) = self.leaf(hash);
-        leaf.prefetch(hash, rest, &self.home, lines);
     }
 
     /// The version in which `hash` stands for this node; for nothing if there is none.
@@ -206,6 +191,36 @@ impl Tree {
     /// Bytes of memory, without those of the rules.
     pub(crate) fn bytes(&self) -> usize {
         self.root.bytes()
+    }
+}
+
+/// A look at one hash: the leaf, and what is left of its top half below the branches.
+#[derive(Clone, Copy)]
+pub(crate) struct Look<'a> {
+    leaf: &'a Leaf,
+    hash: u64,
+    rest: u32,
+    home: &'a Region,
+}
+
+impl<'a> Look<'a> {
+    /// What the hash stands for.
+    #[inline]
+    pub(crate) fn get(self) -> Option<Place<'a>> {
+        self.leaf.get(self.hash, self.rest, self.home)
+    }
+
+    /// Asks for the line of memory that says where the rules are; waits for nothing.
+    #[inline]
+    pub(crate) fn prefetch_slot(self) {
+        self.leaf.prefetch_slot(self.rest);
+    }
+
+    /// Asks for the first `lines` lines of the rules, and waits for the slot that says where; false
+    /// when there surely are none.
+    #[inline]
+    pub(crate) fn prefetch(self, lines: usize) -> bool {
+        self.leaf.prefetch(self.hash, self.rest, self.home, lines)
     }
 }
 
