@@ -71,6 +71,14 @@ impl Filter {
         self.words[self.place(hash)].load(Relaxed) & bits == bits
     }
 
+    /// Asks for the word of a hash, and does not wait for it.
+    #[inline]
+    pub(crate) fn prefetch(&self, hash: u64) {
+        if let Some(word) = self.words.get(self.place(hash)) {
+            lanes::prefetch_line(word);
+        }
+    }
+
     /// A word by the top half of the hash.
     #[inline]
     fn place(&self, hash: u64) -> usize {

@@ -74,6 +74,10 @@ struct Asked {
     depth_max: [u8; AT_ONCE],
 }
 
+/// Tuples whose patterns are asked for together.
+const AHEAD: usize = 4;
+const NOWHERE: (usize, u64) = (0, 0);
+
 /// One bit for each byte, seven apart.
 const GATHER: u64 = 0x0102_0408_1020_4080;
 
@@ -200,24 +204,53 @@ impl Large {
         for (tuples, asked) in self.shapes.chunks(AT_ONCE).zip(&self.asked) {
             let mut left = asked.fitting(known, ask.parts.depth);
             while left != 0 {
-                let tuple = &tuples[left.trailing_zeros() as usize];
-                left &= left - 1;
-                if best.as_ref().is_some_and(|(_, best)| *best >= tuple.standing()) {
-                    return best.map(|(found, _)| found);
-                }
-                let hash = tuple.hash(&sums);
-                if !self.hashes.may_hold(hash) {
-                    continue;
-                }
-                let Some(place) = self.patterns.get(hash) else { continue };
-                let Some(found) = place.find(ask) else { continue };
-                let standing = (found.record.level(ask.order), tuple.shape.specificity());
-                if best.as_ref().is_none_or(|(_, best)| standing > *best) {
-                    best = Some((found, standing));
+                let mut next = [NOWHERE; AHEAD];
+                let count = self.look_ahead(tuples, &mut left, &sums, &mut next);
+                for (tuple, hash) in &next[..count] {
+                    let tuple = &tuples[*tuple];
+                    if best.as_ref().is_some_and(|(_, best)| *best >= tuple.standing()) {
+                        return best.map(|(found, _)| found);
+                    }
+                    if !self.hashes.may_hold(*hash) {
+                        continue;
+                    }
+                    let Some(place) = self.patterns.get(*hash) else { continue };
+                    let Some(found) = place.find(ask) else { continue };
+                    let standing = (found.record.level(ask.order), tuple.shape.specificity());
+                    if best.as_ref().is_none_or(|(_, best)| standing > *best) {
+                        best = Some((found, standing));
+                    }
                 }
             }
         }
         best.map(|(found, _)| found)
+    }
+
+    /// Takes the next tuples of `left`, and asks for the memory that says whether there are
+    /// patterns, and for that which says where: a look at the one would not begin before the look
+    /// at the other has ended.
+    #[inline]
+    fn look_ahead(
+        &self,
+        tuples: &[Tuple],
+        left: &mut u64,
+        sums: &Sums,
+        next: &mut [(usize, u64); AHEAD],
+    ) -> usize {
+        let mut count = 0;
+        for next in next {
+            if *left == 0 {
+                break;
+            }
+            let at = left.trailing_zeros() as usize;
+            *left &= *left - 1;
+            let hash = tuples[at].hash(sums);
+            self.hashes.prefetch(hash);
+            self.patterns.look(hash).prefetch_slot();
+            *next = (at, hash);
+            count += 1;
+        }
+        count
     }
 
     /// The places of the patterns that fit the path's segments.
