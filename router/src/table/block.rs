@@ -9,8 +9,8 @@
 //! (`lanes::tags`) leave out nearly all that do not, before a record is read.
 //!
 //! B1 A block is never changed. The blocks of a table that was built lie together in one region,
-//! which is alive as long as a table that grew from it is: after many changes at most as much is held
-//! in vain as the table had when it was built. What changed since has regions of its own.
+//! which is alive as long as a table that grew from it is: after many changes at most as much is
+//! held in vain as the table had when it was built. What changed since has regions of its own.
 
 use std::sync::Arc;
 
@@ -230,7 +230,7 @@ impl Base {
 
     /// Where in the region one of them is.
     pub(crate) fn offset(&self, at: usize) -> u32 {
-        // INVARIANT: a table's region is below `leaf::REGION_BYTES_MAX`, one host's rules are fewer.
+        // INVARIANT: a table's region is below `leaf::REGION_BYTES_MAX`, a host's own far below.
         u32::try_from(self.start + at).expect("a region below 4 GiB")
     }
 }

@@ -20,7 +20,7 @@ use super::index::{Index, scattered};
 use super::place::Place;
 use super::probe::{self, Sums};
 use super::record::Record;
-use super::tree::{self, Tree};
+use super::tree::{self, Look, Tree};
 use crate::RouteId;
 use crate::hash::{HashKey, combine};
 use crate::pattern::host::HostPattern;
@@ -75,8 +75,7 @@ struct Asked {
 }
 
 /// Tuples whose patterns are asked for together.
-const AHEAD: usize = 4;
-const NOWHERE: (usize, u64) = (0, 0);
+const AHEAD: usize = 2;
 
 /// One bit for each byte, seven apart.
 const GATHER: u64 = 0x0102_0408_1020_4080;
@@ -204,17 +203,15 @@ impl Large {
         for (tuples, asked) in self.shapes.chunks(AT_ONCE).zip(&self.asked) {
             let mut left = asked.fitting(known, ask.parts.depth);
             while left != 0 {
-                let mut next = [NOWHERE; AHEAD];
-                let count = self.look_ahead(tuples, &mut left, &sums, &mut next);
-                for (tuple, hash) in &next[..count] {
-                    let tuple = &tuples[*tuple];
+                let next = self.look_ahead(tuples, &mut left, &sums);
+                for (tuple, look) in next.into_iter().flatten() {
                     if best.as_ref().is_some_and(|(_, best)| *best >= tuple.standing()) {
                         return best.map(|(found, _)| found);
                     }
-                    if !self.hashes.may_hold(*hash) {
+                    if !self.hashes.may_hold(look.hash()) {
                         continue;
                     }
-                    let Some(place) = self.patterns.get(*hash) else { continue };
+                    let Some(place) = look.get() else { continue };
                     let Some(found) = place.find(ask) else { continue };
                     let standing = (found.record.level(ask.order), tuple.shape.specificity());
                     if best.as_ref().is_none_or(|(_, best)| standing > *best) {
@@ -230,27 +227,21 @@ impl Large {
     /// patterns, and for that which says where: a look at the one would not begin before the look
     /// at the other has ended.
     #[inline]
-    fn look_ahead(
-        &self,
-        tuples: &[Tuple],
+    fn look_ahead<'a>(
+        &'a self,
+        tuples: &'a [Tuple],
         left: &mut u64,
         sums: &Sums,
-        next: &mut [(usize, u64); AHEAD],
-    ) -> usize {
-        let mut count = 0;
-        for next in next {
-            if *left == 0 {
-                break;
-            }
-            let at = left.trailing_zeros() as usize;
+    ) -> [Option<(&'a Tuple, Look<'a>)>; AHEAD] {
+        std::array::from_fn(|_| {
+            let tuple = tuples.get(left.trailing_zeros() as usize)?;
             *left &= *left - 1;
-            let hash = tuples[at].hash(sums);
+            let hash = tuple.hash(sums);
             self.hashes.prefetch(hash);
-            self.patterns.look(hash).prefetch_slot();
-            *next = (at, hash);
-            count += 1;
-        }
-        count
+            let look = self.patterns.look(hash);
+            look.prefetch_slot();
+            Some((tuple, look))
+        })
     }
 
     /// The places of the patterns that fit the path's segments.

@@ -76,21 +76,29 @@ impl Regexes {
 #[derive(Debug, Default)]
 pub(crate) struct Interned {
     by_hash: BTreeMap<u64, Arc<Regex>>,
+    /// Those of the table that is changed.
+    known: Regexes,
 }
 
 impl Interned {
+    /// Beside those of a table, which need not be compiled again.
+    pub(crate) fn beside(known: &Regexes) -> Interned {
+        Interned { by_hash: BTreeMap::new(), known: known.clone() }
+    }
+
     /// The hash of an expression, which is compiled unless it is known.
     pub(crate) fn hash(&mut self, text: &str, key: &HashKey) -> Result<u64, String> {
         let hash = key.bytes(text.as_bytes());
-        match self.by_hash.get(&hash) {
-            Some(known) if known.text() == text => {}
+        let known = self.known.by_hash.get(hash).map(|entry| &entry.regex);
+        let regex = match known.or(self.by_hash.get(&hash)) {
+            Some(known) if known.text() == text => Arc::clone(known),
             Some(known) => {
                 return Err(format!("meets `{}` in one hash: write it otherwise", known.text()));
             }
-            None => {
-                self.by_hash.insert(hash, Arc::new(Regex::new(text)?));
-            }
-        }
+            None => Arc::new(Regex::new(text)?),
+        };
+        // A known one as well: its last use may go before this one comes.
+        self.by_hash.insert(hash, regex);
         Ok(hash)
     }
 

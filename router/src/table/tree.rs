@@ -204,6 +204,10 @@ pub(crate) struct Look<'a> {
 }
 
 impl<'a> Look<'a> {
+    pub(crate) fn hash(self) -> u64 {
+        self.hash
+    }
+
     /// What the hash stands for.
     #[inline]
     pub(crate) fn get(self) -> Option<Place<'a>> {

@@ -57,7 +57,7 @@ impl Table {
         priority: i32,
         plan: PlanId,
     ) -> Result<Table, Vec<BuildFault>> {
-        let (mut scratch, mut fresh) = (Scratch::default(), Interned::default());
+        let (mut scratch, mut fresh) = (Scratch::default(), Interned::beside(&self.regexes));
         let Read { host, rule } =
             rule::read(spec, priority, &mut scratch, (&mut fresh, &self.make.key))?;
         let old_order = self.record(route).map(|record| record.order());
