@@ -161,9 +161,9 @@ impl Keyed {
     }
 
     /// The rules that are found by the same value, and those that are found by none.
-    pub(crate) fn near(&self, route: RouteId) -> Vec<Record<'_>> {
+    pub(crate) fn near(&self, route: RouteId, make: &Make) -> Vec<Record<'_>> {
         let node = self.homes.get(scattered(route)).and_then(|hash| self.values.get(*hash));
-        let mut near = node.map_or_else(Vec::new, |node| node.place().near(route));
+        let mut near = node.map_or_else(Vec::new, |node| node.place().near(route, make));
         near.extend(self.others.iter().flat_map(|block| block.view().records()));
         near
     }

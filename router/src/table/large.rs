@@ -46,7 +46,7 @@ pub(crate) struct Large {
 
 /// The patterns of one shape.
 #[derive(Clone, Copy, Debug)]
-struct Tuple {
+pub(crate) struct Tuple {
     shape: Shape,
     seed: u64,
     /// At least the level of its best rule.
@@ -147,7 +147,7 @@ impl Asked {
 }
 
 impl Tuple {
-    fn new(shape: Shape, key: &HashKey) -> Tuple {
+    pub(crate) fn new(shape: Shape, key: &HashKey) -> Tuple {
         let seed = key.start(shape.specificity().wrapping_add(1));
         let run = shape.run();
         let mut places = [probe::NO_TERM as u8; PLACES];
@@ -156,6 +156,10 @@ impl Tuple {
             *place = literal as u8;
         }
         Tuple { shape, seed, level_max: i64::MIN, rules: 0, run: run as u8, places }
+    }
+
+    pub(crate) fn shape(&self) -> Shape {
+        self.shape
     }
 
     fn standing(&self) -> (i64, u64) {
@@ -171,13 +175,13 @@ impl Tuple {
     /// The hash of the patterns of this shape that can match. Literals behind the sixth after the
     /// leading ones are left to the check of the pattern.
     #[inline]
-    fn hash(&self, sums: &Sums) -> u64 {
+    pub(crate) fn hash(&self, sums: &Sums) -> u64 {
         combine(sums.at(self.run, &self.places), self.seed)
     }
 }
 
 /// The hash of a pattern: that of every path it can match, for its shape.
-fn pattern_hash(path: PathPattern<'_>, key: &HashKey) -> u64 {
+pub(crate) fn pattern_hash(path: PathPattern<'_>, key: &HashKey) -> u64 {
     Tuple::new(path.shape(), key).hash(&Sums::over(path.segments(), key))
 }
 
@@ -319,6 +323,25 @@ impl Large {
             all.into_iter()
         };
         Filter::with(&self.words, words(path, key), all)
+    }
+
+    /// The rules that can be in a rule's way, itself included: those of its pattern, and those of
+    /// the patterns that take all its paths.
+    pub(crate) fn near(&self, route: RouteId, make: &Make) -> Vec<Record<'_>> {
+        let Some(place) = self.place(route) else { return Vec::new() };
+        let mut near = place.near(route, make);
+        let Some(record) = near.iter().find(|record| record.route() == route) else { return near };
+        let path = record.path();
+        let sums = Sums::over(path.segments(), &make.key);
+        for tuple in self.shapes.iter().filter(|tuple| tuple.shape != path.shape()) {
+            let Some(place) = self.patterns.get(tuple.hash(&sums)) else { continue };
+            place.each(&mut |other| {
+                if other.path().covers(path) {
+                    near.push(other);
+                }
+            });
+        }
+        near
     }
 
     /// The place that has a rule.

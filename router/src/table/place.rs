@@ -86,16 +86,14 @@ impl<'a> Place<'a> {
         }
     }
 
-    /// The rules that can be in a rule's way, itself included: those of its host, and of its path
-    /// in a large host.
-    pub(crate) fn near(&self, route: RouteId) -> Vec<Record<'a>> {
+    /// The rules that can be in a rule's way, itself included: those of its host; in a large one
+    /// those of its pattern and of the patterns that take all its paths.
+    pub(crate) fn near(&self, route: RouteId, make: &Make) -> Vec<Record<'a>> {
         match self {
             Place::Record(record) => vec![*record],
             Place::Block(view) => view.records().collect(),
-            Place::Large(large) => {
-                large.place(route).map_or_else(Vec::new, |place| place.near(route))
-            }
-            Place::Keyed(keyed) => keyed.near(route),
+            Place::Large(large) => large.near(route, make),
+            Place::Keyed(keyed) => keyed.near(route, make),
         }
     }
 

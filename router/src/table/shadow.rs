@@ -2,19 +2,24 @@
 //!
 //! Looked for among the rules of one host: a rule is out of reach when rules of higher rank whose
 //! path takes at least its paths, and that ask for nothing that it does not ask for, together take
-//! all its methods. In a host with many rules only those with the same pattern are compared, and of
-//! these, where they are many, those that want the same value: so the time stays linear.
+//! all its methods. In a host with many rules a rule is compared with those of the same pattern, and
+//! of these, where they are many, with those that want the same value; and with those of the
+//! patterns that take all its paths, which are looked up as a request for it would be. So the time
+//! stays linear in the rules, times the shapes of patterns where priorities differ.
 
 use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::block;
 use super::build::{BuildError, BuildFault};
 use super::keyed;
+use super::large::{self, Tuple};
 use super::node;
+use super::probe::Sums;
 use super::record::{Record, Rule};
 use super::{Make, RuleOrder};
 use crate::RouteId;
-use crate::pattern::path::PathPattern;
+use crate::pattern::path::Class;
 use crate::predicate::Predicate;
 use crate::predicate::method::MethodSet;
 
@@ -24,16 +29,85 @@ pub(crate) fn unreachable(records: &[&[u8]], make: &Make) -> Vec<BuildError> {
     if ranked.len() <= block::RULES_MAX {
         return among(&ranked);
     }
-    let mut by_path: Vec<(PathPattern<'_>, usize)> =
-        ranked.iter().enumerate().filter_map(path).collect();
-    by_path.sort();
-    let groups = by_path.chunk_by(|a, b| a.0 == b.0).filter(|group| group.len() > 1);
-    groups
+    let hash = |(index, record): (usize, &&[u8])| {
+        Some((large::pattern_hash(Record::at(record)?.path(), &make.key), index))
+    };
+    let mut hashed: Vec<(u64, usize)> = ranked.iter().enumerate().filter_map(hash).collect();
+    hashed.sort_unstable();
+    let groups = hashed.chunk_by(|a, b| a.0 == b.0).filter(|group| group.len() > 1);
+    let mut errors: Vec<BuildError> = groups
         .flat_map(|group| {
             let same: Vec<&[u8]> = group.iter().map(|(_, index)| ranked[*index]).collect();
             if same.len() <= block::RULES_MAX { among(&same) } else { by_value(&same, make) }
         })
-        .collect()
+        .collect();
+    let known: BTreeSet<RouteId> = errors.iter().map(|error| error.route).collect();
+    let across = Across::default().run(&ranked, make);
+    errors.extend(across.into_iter().filter(|error| !known.contains(&error.route)));
+    errors
+}
+
+/// Rules of a large host that take all paths of others, as they come by rank.
+#[derive(Default)]
+struct Across<'a> {
+    /// By the hash of their pattern.
+    wide: BTreeMap<u64, Vec<Record<'a>>>,
+    /// Their shapes, and the level of the first rule of each.
+    shapes: Vec<(Tuple, i64)>,
+}
+
+impl<'a> Across<'a> {
+    /// Within a level a pattern that takes all paths of another one ranks behind it, but for regular
+    /// expressions: so only those of a higher level can be in the way of others.
+    fn run(mut self, ranked: &[&'a [u8]], make: &Make) -> Vec<BuildError> {
+        let read = || ranked.iter().filter_map(|record| Record::at(record));
+        let lowest = read().map(|record| record.level(make.order)).min();
+        let has_regexes = read().any(|record| record.path().class == Class::Regex);
+        let mut errors = Vec::new();
+        for record in read() {
+            errors.extend(self.fault_of(record, make));
+            let is_above = Some(record.level(make.order)) > lowest;
+            let is_wide = match record.path().class {
+                Class::Prefix => is_above || has_regexes,
+                Class::Segments => is_above,
+                Class::Exact | Class::Regex | Class::Any => false,
+            };
+            if is_wide {
+                self.put(record, make);
+            }
+        }
+        errors
+    }
+
+    fn put(&mut self, record: Record<'a>, make: &Make) {
+        let (path, level) = (record.path(), record.level(make.order));
+        if !self.shapes.iter().any(|(tuple, _)| tuple.shape() == path.shape()) {
+            self.shapes.push((Tuple::new(path.shape(), &make.key), level));
+        }
+        let same = self.wide.entry(large::pattern_hash(path, &make.key)).or_default();
+        if same.len() < block::RULES_MAX {
+            same.push(record);
+        }
+    }
+
+    fn fault_of(&self, record: Record<'a>, make: &Make) -> Option<BuildError> {
+        let (path, level) = (record.path(), record.level(make.order));
+        let is_before = |first: i64| first > level || path.class == Class::Regex;
+        let tuples = self.shapes.iter().filter(|(_, first)| is_before(*first));
+        let mut sums = None;
+        let mut earlier: Vec<Record<'a>> = Vec::new();
+        for (tuple, _) in tuples {
+            let sums = sums.get_or_insert_with(|| Sums::over(path.segments(), &make.key));
+            let same = self.wide.get(&tuple.hash(sums));
+            earlier.extend(same.into_iter().flatten());
+        }
+        let other = taker(&earlier, record)?;
+        Some(BuildError {
+            route: record.route(),
+            other: Some(other),
+            fault: BuildFault::Unreachable,
+        })
+    }
 }
 
 /// Faults of many records with the same path, in the order of their ranks: only those that want the
@@ -51,10 +125,6 @@ fn by_value(ranked: &[&[u8]], make: &Make) -> Vec<BuildError> {
             among(&same.map(|(_, index)| ranked[*index]).collect::<Vec<_>>())
         })
         .collect()
-}
-
-fn path<'a>((index, record): (usize, &&'a [u8])) -> Option<(PathPattern<'a>, usize)> {
-    Some((Record::at(record)?.path(), index))
 }
 
 /// Faults that a changed rule has or makes among those around it. Of very many only its own.

@@ -297,6 +297,7 @@ proptest! {
             let ask = Request { host: "a".to_owned(), ..ask };
             let found = find(&table, &ask).map(|found| found.plan.0);
             prop_assert_eq!(found, naive::winner(&rules, order, &ask), "{:?}", ask);
+            prop_assert_eq!(found, naive::winner(&all, order, &ask), "out of reach: {:?}", ask);
         }
     }
 
@@ -321,6 +322,7 @@ proptest! {
             ask.fields.push(("tenant".to_owned(), tenant.to_string()));
             let found = find(&table, &ask).map(|found| found.plan.0);
             prop_assert_eq!(found, naive::winner(&rules, RuleOrder::Specific, &ask), "{:?}", ask);
+            prop_assert_eq!(found, naive::winner(&all, RuleOrder::Specific, &ask), "{:?}", ask);
         }
     }
 }
@@ -450,6 +452,46 @@ fn rules_out_of_reach_name_who_is_in_their_way() {
     asking.0.headers.insert("h".to_owned(), ValueSpec::Exact("1".to_owned()));
     assert_eq!(shadowed(&[path("/x", &[]), asking.clone()]), [], "asks for more, and comes first");
     assert_eq!(shadowed(&[asking.clone(), asking]), [(1, Some(0))]);
+}
+
+/// As many rules as make a host large, none in the way of `/x`.
+fn crowd() -> Vec<(MatchSpec, i32)> {
+    let path = |index| format!("/crowd/{index}");
+    (0..80).map(|index| (spec(Some("a.b"), Some(&path(index)), &[]), 0)).collect()
+}
+
+#[test]
+fn rules_of_a_large_host_are_out_of_reach_across_patterns() {
+    let shadowed = |order, specs: &[(&str, i32)]| {
+        let mut builder = Builder::new(1, order);
+        let specs =
+            specs.iter().map(|(path, priority)| (spec(Some("a.b"), Some(path), &[]), *priority));
+        for (spec, priority) in specs.chain(crowd()) {
+            builder.add(&spec, priority, PlanId(0)).unwrap();
+        }
+        let errors = builder.finish(1).err().unwrap_or_default();
+        let pair = |error: &crate::BuildError| (error.route.0, error.other.map(|other| other.0));
+        errors.iter().map(pair).collect::<Vec<_>>()
+    };
+    let specific = |specs: &[(&str, i32)]| shadowed(RuleOrder::Specific, specs);
+    assert_eq!(specific(&[("/x/*", 1), ("/x/y", 0)]), [(1, Some(0))], "priority");
+    assert_eq!(specific(&[("/x/*", 0), ("/x/y", 0)]), [], "the more specific one comes first");
+    assert_eq!(specific(&[("/{a}/{b}/*", 1), ("/x/{c}/y/z", 0), ("/x/y", 0)]), [(1, Some(0))]);
+    assert_eq!(specific(&[("/x/*", 0), ("~^/x/y/[0-9]", 0)]), [(1, Some(0))], "regexes are last");
+    assert_eq!(specific(&[("/x/{a}", 0), ("/x/{b}", 0)]), [(1, Some(0))], "names differ");
+    let first = |specs: &[(&str, i32)]| shadowed(RuleOrder::FirstMatch, specs);
+    assert_eq!(first(&[("/x/*", 0), ("/x/y", 0)]), [(1, Some(0))]);
+    assert_eq!(first(&[("/x/y", 0), ("/x/*", 0)]), []);
+}
+
+#[test]
+fn a_change_out_of_reach_in_a_large_host_is_refused() {
+    let specs: Vec<MatchSpec> = crowd().into_iter().map(|(spec, _)| spec).collect();
+    let wide = build(&specs).with(RouteId(90), &spec(Some("a.b"), Some("/x/*"), &[]), 5, PlanId(0));
+    let hidden =
+        wide.unwrap().with(RouteId(91), &spec(Some("a.b"), Some("/x/y"), &[]), 0, PlanId(0));
+    let errors = hidden.map(|_| ()).unwrap_err();
+    assert_eq!((errors[0].route, errors[0].other), (RouteId(91), Some(RouteId(90))));
 }
 
 #[test]

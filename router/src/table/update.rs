@@ -41,7 +41,8 @@ impl Table {
     /// Rules that can never match because of this one, or itself because of another. For tables
     /// that were made by [`Table::put`].
     pub fn check(&self, route: RouteId) -> Vec<BuildError> {
-        let near = self.home(route).and_then(|home| Some(self.hosts.get(home)?.near(route)));
+        let near =
+            self.home(route).and_then(|home| Some(self.hosts.get(home)?.near(route, &self.make)));
         shadow::around(route, &near.unwrap_or_default(), self.make.order)
     }
 
