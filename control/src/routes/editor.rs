@@ -9,26 +9,17 @@
 //! Cost: what a change of the table costs, a page of names, and a look for each name.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use router::{BuildError, PlanId, RouteId, RouteSpec, Table};
+use router::{BuildError, PlanId, RouteId, Table};
 
 use super::{Ids, Interner, Names, Routes};
-use crate::compile::{Compiled, Facts, Make, build_fault, explain, json_fault};
-use crate::config::Item;
+use crate::compile::{Compiled, Facts, Make, build_fault, explained, read_route};
 use crate::decode::Fault;
-use crate::error::ConfigError;
-use crate::journal::{Change, Journal, Origin};
-use crate::snapshot::RoutePlan;
-use crate::tree::{Place, shorten};
 
 /// How long the id of a route that ended goes on naming it.
 const QUARANTINE: Duration = Duration::from_secs(60);
-
-/// Faults of a journal that are described.
-const FAULTS_MAX: usize = 100;
 
 /// One change.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -117,18 +108,10 @@ struct Trial {
 impl Editor {
     /// The editor of what was just loaded.
     pub(crate) fn new(compiled: Compiled) -> Editor {
-        let Compiled { snapshot, facts, make, plans, ids } = compiled;
-        let declared = snapshot.routes.names().len() as u32;
-        Editor {
-            facts,
-            make,
-            plans,
-            ids,
-            routes: snapshot.routes,
-            declared,
-            next: declared,
-            ended: VecDeque::new(),
-        }
+        let Compiled { snapshot, facts, make, plans, ids, declared } = compiled;
+        let (routes, ended) = (snapshot.routes, VecDeque::new());
+        let next = routes.names.len() as u32;
+        Editor { facts, make, plans, ids, routes, declared, next, ended }
     }
 
     /// The routes after all that was applied.
@@ -173,47 +156,6 @@ impl Editor {
         }
     }
 
-    /// Lays what a journal says over what was declared: all of it is one group, in which a route
-    /// that is gone already may be ended.
-    ///
-    /// # Errors
-    /// The journal cannot be read, or what it says does not fit the configuration any more. The
-    /// editor is of no use then.
-    pub(crate) fn replay(&mut self, journal: &Journal) -> Result<(), Vec<ConfigError>> {
-        let (mut trial, now) = (Trial::of(&self.routes), Instant::now());
-        let (mut faults, mut origins) = (Vec::new(), Vec::new());
-        let mut files: Vec<PathBuf> = Vec::new();
-        let mut lay = |change: Change<'_>, origin: Origin<'_>| {
-            if files.last().is_none_or(|file| file != origin.file) {
-                files.push(origin.file.to_owned());
-            }
-            let at = origins.len();
-            origins.push((files.len() - 1, origin.line));
-            let done = match change {
-                Change::Put { id, route } => self.put(&mut trial, at, id, route, now),
-                Change::Delete { id, .. } => {
-                    // What is gone already may be ended.
-                    drop(self.delete(&mut trial, at, id));
-                    Ok(())
-                }
-            };
-            faults.extend(done.err().into_iter().flatten());
-        };
-        journal.replay(&mut lay).map_err(|error| vec![error])?;
-        faults.extend(conflicts(&trial));
-        if faults.is_empty() {
-            self.settle(trial, now);
-            return Ok(());
-        }
-        let error = |fault: &EditFault| {
-            let (file, line) = origins[fault.at];
-            let message = format!("the journal's route `{}`: {}", fault.id, fault.message);
-            let error = ConfigError::new(files[file].display().to_string(), message);
-            ConfigError { line, column: 1, ..error.hint(fault.hint.clone()) }
-        };
-        Err(faults.iter().take(FAULTS_MAX).map(error).collect())
-    }
-
     fn put(
         &mut self,
         trial: &mut Trial,
@@ -222,7 +164,8 @@ impl Editor {
         text: &str,
         now: Instant,
     ) -> Result<(), Vec<EditFault>> {
-        let (item, plan) = self.read(id, text).map_err(|faults| invalid(at, id, faults))?;
+        let read = read_route(id, text, &self.facts, self.make);
+        let (item, plan) = read.map_err(|faults| invalid(at, id, faults))?;
         let Some(spec) = &item.spec else { return Ok(()) };
         let plan = self.plans.take(plan);
         trial.taken.push(plan);
@@ -232,7 +175,7 @@ impl Editor {
         let put = trial.table.put(route, &spec.r#match, spec.priority, plan);
         trial.table = put.map_err(|faults| {
             let faults = faults.iter().map(|fault| build_fault(&item, fault)).collect();
-            invalid(at, id, self.explained(text, faults))
+            invalid(at, id, explained(text, faults, &self.facts, self.make))
         })?;
         if known.is_none() {
             trial.names.set(route, id);
@@ -240,27 +183,6 @@ impl Editor {
         }
         trial.put.insert(route, at);
         Ok(())
-    }
-
-    /// Reads and checks a route, its pattern aside.
-    fn read(&self, id: &str, text: &str) -> Result<(Item<RouteSpec>, RoutePlan), Vec<Fault>> {
-        let start = Place::start(0);
-        let spec = serde_json::from_str::<RouteSpec>(text)
-            .map_err(|error| self.explained(text, vec![json_fault(start, &error)]))?;
-        if spec.id != id {
-            let message = format!("its `id` is `{}`, not `{}`", shorten(&spec.id), shorten(id));
-            return Err(vec![Fault::new(start, message)]);
-        }
-        let item = Item::plain(id, start, spec.clone());
-        let mut faults = Vec::new();
-        let plan = self.facts.plan(&item, &spec, &mut faults);
-        if faults.is_empty() { Ok((item, plan)) } else { Err(self.explained(text, faults)) }
-    }
-
-    /// The faults of a route that has some, with their places in its text where that can be had.
-    fn explained(&self, text: &str, found: Vec<Fault>) -> Vec<Fault> {
-        let explained = explain(Place::start(0), text.as_bytes(), &self.facts, self.make);
-        if explained.is_empty() { found } else { explained }
     }
 
     fn delete(&self, trial: &mut Trial, at: usize, id: &str) -> Result<(), Vec<EditFault>> {

@@ -17,7 +17,7 @@ fn editor() -> Editor {
     let mut errors = Vec::new();
     let mut config = Config::parse("r.yaml", FILE, &mut errors);
     let refuse = |_: &str, _| Err(std::io::ErrorKind::NotFound.into());
-    let compiled = compile(&mut config, &mut Resolve::with(refuse), &mut errors);
+    let compiled = compile(&mut config, None, &mut Resolve::with(refuse), &mut errors);
     Editor::new(compiled.unwrap_or_else(|| panic!("{errors:?}")))
 }
 
