@@ -22,7 +22,7 @@ use crate::config::{Config, Item, ListenerSpec};
 use crate::decode::Fault;
 use crate::error::ConfigError;
 use crate::journal::Net;
-use crate::routes::{Ids, Interner};
+use crate::routes::Interner;
 use crate::settings::Settings;
 use crate::snapshot::{ListenerPlan, Snapshot};
 use crate::tree::{Node, Place, shorten};
@@ -95,11 +95,10 @@ fn sort_addresses(answer: io::Result<Vec<SocketAddr>>) -> Result<Vec<SocketAddr>
 /// What a configuration comes to.
 pub(crate) struct Compiled {
     pub(crate) snapshot: Snapshot,
-    /// What routes are checked against, their plans, and their names: to change them.
+    /// What routes are checked against, and their plans: to change them.
     pub(crate) facts: Facts,
     pub(crate) make: Make,
     pub(crate) plans: Interner,
-    pub(crate) ids: Ids,
     /// Ids below this were declared by files and flags.
     pub(crate) declared: u32,
 }
@@ -124,7 +123,7 @@ pub(crate) fn compile(
     work.tcp_routes(&mut listeners, &mut draft);
     let hash = content_hash(config, &listeners, &clusters, &draft);
     let finished = draft.finish(config, journal, &mut work.faults);
-    let Finished { routes, plans, ids, declared } = finished;
+    let Finished { routes, plans, declared } = finished;
     work.require_parts(routes.is_empty());
     let mut warnings = config.warnings.clone();
     warnings.extend(work.unused(&plans));
@@ -142,7 +141,7 @@ pub(crate) fn compile(
         clusters: clusters.into_iter().map(Arc::new).collect(),
         warnings: warnings.into(),
     });
-    snapshot.map(|snapshot| Compiled { snapshot, facts, make, plans, ids, declared })
+    snapshot.map(|snapshot| Compiled { snapshot, facts, make, plans, declared })
 }
 
 fn make(settings: &Settings) -> Make {

@@ -61,7 +61,6 @@ pub(super) struct Draft {
 pub(super) struct Finished {
     pub(super) routes: Routes,
     pub(super) plans: Interner,
-    pub(super) ids: Ids,
     pub(super) declared: u32,
 }
 
@@ -207,7 +206,7 @@ impl Draft {
             Table::empty(self.make.seed, self.make.order)
         });
         let Draft { plans, names, declared, .. } = self;
-        Finished { routes: Routes { table, plans: plans.plans(), names }, plans, ids, declared }
+        Finished { routes: Routes { table, plans: plans.plans(), names, ids }, plans, declared }
     }
 
     /// The routes by name; a name may stand for one only.

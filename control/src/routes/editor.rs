@@ -6,7 +6,7 @@
 //! [`QUARANTINE`] more, so that records of its last requests find their name; an id that the
 //! configuration declared is never given to another route.
 //!
-//! Cost: what a change of the table costs, a page of names, and a look for each name.
+//! Cost: what a change of the table costs, a page of names, and one of ids by name.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -83,7 +83,6 @@ pub(crate) struct Editor {
     facts: Facts,
     make: Make,
     plans: Interner,
-    ids: Ids,
     routes: Arc<Routes>,
     /// Ids below this were declared by the configuration.
     declared: u32,
@@ -95,8 +94,7 @@ pub(crate) struct Editor {
 struct Trial {
     table: Table,
     names: Names,
-    /// Names that the group gave to a route or took away.
-    renamed: BTreeMap<String, Option<RouteId>>,
+    ids: Ids,
     /// Where each route was last put, by position in the group.
     put: BTreeMap<RouteId, usize>,
     ended: BTreeSet<RouteId>,
@@ -108,10 +106,10 @@ struct Trial {
 impl Editor {
     /// The editor of what was just loaded.
     pub(crate) fn new(compiled: Compiled) -> Editor {
-        let Compiled { snapshot, facts, make, plans, ids, declared } = compiled;
+        let Compiled { snapshot, facts, make, plans, declared } = compiled;
         let (routes, ended) = (snapshot.routes, VecDeque::new());
         let next = routes.names.len() as u32;
-        Editor { facts, make, plans, ids, routes, declared, next, ended }
+        Editor { facts, make, plans, routes, declared, next, ended }
     }
 
     /// The routes after all that was applied.
@@ -121,13 +119,12 @@ impl Editor {
 
     /// Whether there is a route of this name.
     pub(crate) fn has(&self, id: &str) -> bool {
-        self.ids.get(&self.routes.names, id).is_some()
+        self.routes.id(id).is_some()
     }
 
     /// Whether the configuration itself declares a route of this name, which is in force.
     pub(crate) fn is_declared(&self, id: &str) -> bool {
-        let route = self.ids.get(&self.routes.names, id);
-        route.is_some_and(|route| route.0 < self.declared)
+        self.routes.id(id).is_some_and(|route| route.0 < self.declared)
     }
 
     /// Applies a group of changes, or none of it (E2).
@@ -140,7 +137,7 @@ impl Editor {
         for (edit, at) in group.iter().zip(0..) {
             let done = match edit {
                 Edit::Put { id, route } => self.put(&mut trial, at, id, route, now),
-                Edit::Delete { id } => self.delete(&mut trial, at, id),
+                Edit::Delete { id } => trial.delete(at, id),
             };
             faults.extend(done.err().into_iter().flatten());
         }
@@ -169,7 +166,7 @@ impl Editor {
         let Some(spec) = &item.spec else { return Ok(()) };
         let plan = self.plans.take(plan);
         trial.taken.push(plan);
-        let known = self.route(trial, id);
+        let known = trial.route(id);
         let route = known.unwrap_or_else(|| self.fresh(trial, now));
         trial.released.extend(trial.table.plan(route));
         let put = trial.table.put(route, &spec.r#match, spec.priority, plan);
@@ -179,31 +176,10 @@ impl Editor {
         })?;
         if known.is_none() {
             trial.names.set(route, id);
-            trial.renamed.insert(id.to_owned(), Some(route));
+            trial.ids.insert(&trial.names, route);
         }
         trial.put.insert(route, at);
         Ok(())
-    }
-
-    fn delete(&self, trial: &mut Trial, at: usize, id: &str) -> Result<(), Vec<EditFault>> {
-        let Some(route) = self.route(trial, id) else {
-            let message = "there is no route of this name".to_owned();
-            return Err(vec![EditFault::new(at, id, EditFaultKind::Unknown, message)]);
-        };
-        trial.released.extend(trial.table.plan(route));
-        trial.table = trial.table.without(route);
-        trial.renamed.insert(id.to_owned(), None);
-        trial.put.remove(&route);
-        trial.ended.insert(route);
-        Ok(())
-    }
-
-    /// The route of a name, as the group has left it so far.
-    fn route(&self, trial: &Trial, id: &str) -> Option<RouteId> {
-        match trial.renamed.get(id) {
-            Some(renamed) => *renamed,
-            None => self.ids.get(&self.routes.names, id),
-        }
     }
 
     /// An id for a new route.
@@ -220,16 +196,10 @@ impl Editor {
 
     fn settle(&mut self, trial: Trial, now: Instant) {
         trial.released.iter().for_each(|plan| self.plans.give_back(*plan));
-        for (name, route) in &trial.renamed {
-            self.ids.remove(&self.routes.names, name);
-            if let Some(route) = route {
-                self.ids.insert(&trial.names, *route);
-            }
-        }
         let ended = trial.ended.iter().filter(|route| route.0 >= self.declared);
         self.ended.extend(ended.map(|route| (now, *route)));
-        let Trial { table, names, .. } = trial;
-        self.routes = Arc::new(Routes { table, plans: self.plans.plans(), names });
+        let Trial { table, names, ids, .. } = trial;
+        self.routes = Arc::new(Routes { table, plans: self.plans.plans(), names, ids });
     }
 
     fn undo(&mut self, trial: Trial, now: Instant) {
@@ -246,13 +216,31 @@ impl Trial {
         Trial {
             table: routes.table.clone(),
             names: routes.names.clone(),
-            renamed: BTreeMap::new(),
+            ids: routes.ids.clone(),
             put: BTreeMap::new(),
             ended: BTreeSet::new(),
             taken: Vec::new(),
             released: Vec::new(),
             fresh: Vec::new(),
         }
+    }
+
+    /// The route of a name, as the group has left it so far.
+    fn route(&self, id: &str) -> Option<RouteId> {
+        self.ids.get(&self.names, id)
+    }
+
+    fn delete(&mut self, at: usize, id: &str) -> Result<(), Vec<EditFault>> {
+        let Some(route) = self.route(id) else {
+            let message = "there is no route of this name".to_owned();
+            return Err(vec![EditFault::new(at, id, EditFaultKind::Unknown, message)]);
+        };
+        self.released.extend(self.table.plan(route));
+        self.table = self.table.without(route);
+        self.ids.remove(&self.names, id);
+        self.put.remove(&route);
+        self.ended.insert(route);
+        Ok(())
     }
 }
 

@@ -121,7 +121,7 @@ fn a_route_that_could_never_match_is_a_conflict() {
 #[test]
 fn an_id_rests_before_it_names_another_route() {
     let (mut editor, start) = (editor(), Instant::now());
-    let id = |editor: &Editor, name: &str| editor.ids.get(editor.routes.names(), name).unwrap();
+    let id = |editor: &Editor, name: &str| editor.routes.id(name).unwrap();
     editor.apply(&[put("c", "/c", "app")], start).unwrap();
     let first = id(&editor, "c");
     editor.apply(&[delete("c"), delete("a")], start).unwrap();
