@@ -108,9 +108,7 @@ pub(crate) fn page(snapshot: &Snapshot, filter: &RouteFilter) -> String {
 
 /// The answer of `/routes/{id}`.
 pub(crate) fn one(snapshot: &Snapshot, id: &str) -> Option<String> {
-    let named = |route: &RouteId| snapshot.routes.name(*route) == Some(id);
-    let route = snapshot.routes.table.routes().find(named)?;
-    Some(format!("{}\n", shown(snapshot, route)))
+    Some(format!("{}\n", shown(snapshot, snapshot.routes.id(id)?)))
 }
 
 fn shown(snapshot: &Snapshot, route: RouteId) -> Value {

@@ -21,22 +21,27 @@ use crate::cidrs::Cidrs;
 use crate::config::{Config, Item, ListenerSpec};
 use crate::decode::Fault;
 use crate::error::ConfigError;
-use crate::routes::{Ids, Interner};
+use crate::journal::Net;
+use crate::routes::Interner;
 use crate::settings::Settings;
 use crate::snapshot::{ListenerPlan, Snapshot};
 use crate::tree::{Node, Place, shorten};
 
-use draft::Draft;
+use draft::{Draft, Finished, Terms};
 use facts::range;
+use overlay::Overlay;
 
 pub(crate) use draft::{Make, build_fault};
 pub(crate) use facts::Facts;
-pub(crate) use stream::{explain, faults as stream_faults, json_fault};
+pub(crate) use single::{explained, read as read_route};
+pub(crate) use stream::faults as stream_faults;
 
 mod draft;
 mod facts;
 mod listener;
+mod overlay;
 mod route;
+mod single;
 mod stream;
 
 /// Protocols other builds speak: refused by name.
@@ -90,29 +95,35 @@ fn sort_addresses(answer: io::Result<Vec<SocketAddr>>) -> Result<Vec<SocketAddr>
 /// What a configuration comes to.
 pub(crate) struct Compiled {
     pub(crate) snapshot: Snapshot,
-    /// What routes are checked against, their plans, and their names: to change them.
+    /// What routes are checked against, and their plans: to change them.
     pub(crate) facts: Facts,
     pub(crate) make: Make,
     pub(crate) plans: Interner,
-    pub(crate) ids: Ids,
+    /// Ids below this were declared by files and flags.
+    pub(crate) declared: u32,
 }
 
-/// Compiles; faults are added to `errors`. `None` when there were any faults here.
+/// Compiles, with the routes of `journal` laid over those that are declared; faults are added to
+/// `errors`. `None` when there were any faults here.
 pub(crate) fn compile(
     config: &mut Config,
+    journal: Option<&Net>,
     resolve: &mut Resolve,
     errors: &mut Vec<ConfigError>,
 ) -> Option<Compiled> {
     let facts = Facts::new(config, resolve.read);
     let make = make(&config.settings);
     let files = number_route_files(config);
+    let overlay = journal.map(|net| Overlay::new(net, config));
+    let journal = overlay.as_ref();
     let mut work = Compile { config, facts, resolve, faults: Vec::new() };
     let mut listeners = work.listeners();
     let clusters = work.clusters();
-    let mut draft = work.routes(make, files);
+    let mut draft = work.routes(make, files, journal);
     work.tcp_routes(&mut listeners, &mut draft);
     let hash = content_hash(config, &listeners, &clusters, &draft);
-    let (routes, plans, ids) = draft.finish(config, &mut work.faults);
+    let finished = draft.finish(config, journal, &mut work.faults);
+    let Finished { routes, plans, declared } = finished;
     work.require_parts(routes.is_empty());
     let mut warnings = config.warnings.clone();
     warnings.extend(work.unused(&plans));
@@ -130,7 +141,7 @@ pub(crate) fn compile(
         clusters: clusters.into_iter().map(Arc::new).collect(),
         warnings: warnings.into(),
     });
-    snapshot.map(|snapshot| Compiled { snapshot, facts, make, plans, ids })
+    snapshot.map(|snapshot| Compiled { snapshot, facts, make, plans, declared })
 }
 
 fn make(settings: &Settings) -> Make {
@@ -156,34 +167,33 @@ struct Compile<'a> {
 }
 
 impl Compile<'_> {
-    /// The routes of the configuration, and behind them those of its files of routes.
-    fn routes(&mut self, make: Make, files: Vec<u16>) -> Draft {
-        let config = self.config;
+    /// The routes of the configuration, behind them those of its files of routes, and behind those
+    /// what the journal has beside them.
+    fn routes(&mut self, make: Make, files: Vec<u16>, journal: Option<&Overlay<'_>>) -> Draft {
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        let Compile { config, facts, resolve, faults } = self;
+        let terms = Terms { facts, make, journal };
         let mut draft = Draft::new(make);
         for item in &config.routes {
             if let Some(spec) = &item.spec {
-                draft.add(&self.facts, item, spec, &mut self.faults);
+                draft.add(terms, item, spec, faults);
             }
         }
         for ((path, place), file) in config.route_files.iter().zip(files) {
-            match (self.resolve.open)(path) {
-                Ok(input) => self.stream(file, input, make, &mut draft),
+            match (resolve.open)(path) {
+                Ok(input) => {
+                    let (parts, found) = stream::read(file, input, terms, threads);
+                    faults.extend(found);
+                    parts.into_iter().for_each(|part| draft.append(part, faults));
+                }
                 Err(error) => {
                     let message = format!("file `{}` cannot be read: {error}", path.display());
-                    self.fault(*place, message);
+                    faults.push(Fault::new(*place, message));
                 }
             }
         }
+        draft.lay(terms, threads, faults);
         draft
-    }
-
-    fn stream(&mut self, file: u16, input: Box<dyn Read + Send>, make: Make, draft: &mut Draft) {
-        let threads = std::thread::available_parallelism().map_or(1, usize::from);
-        let (parts, faults) = stream::read(file, input, &self.facts, make, threads);
-        self.faults.extend(faults);
-        for part in parts {
-            draft.append(part, &mut self.faults);
-        }
     }
 
     fn fault(&mut self, place: Place, message: String) {
@@ -463,6 +473,9 @@ fn content_hash(
     routes: &Draft,
 ) -> u64 {
     let values: Vec<String> = config.settings.iter().map(|(_, text, _)| text).collect();
+    // Ids depend on the journal too; what a listener's plan is belongs to the routes' meaning.
+    let without_ids = |plan: &ListenerPlan| ListenerPlan { tcp_route: None, ..plan.clone() };
+    let listeners: Vec<ListenerPlan> = listeners.iter().map(without_ids).collect();
     let routes = routes.meaning();
     identity(&format!("{values:?} {listeners:?} {clusters:?} {routes:x}"), "")
 }

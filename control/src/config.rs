@@ -435,7 +435,7 @@ pub fn fuzz_config(bytes: &[u8]) {
     let mut config = Config::parse("fuzz.yaml", text, &mut errors);
     config.check_settings(&mut errors);
     let mut resolve = Resolve::with(|_, _| Err(std::io::ErrorKind::NotFound.into()));
-    let compiled = compile(&mut config, &mut resolve, &mut errors);
+    let compiled = compile(&mut config, None, &mut resolve, &mut errors);
     ConfigError::sort(&mut errors);
     assert!(compiled.is_some() || !errors.is_empty(), "refused without a reason");
     for error in errors {

@@ -62,7 +62,8 @@ pub struct Match {
 pub const CAPTURES_MAX: usize = 8;
 
 /// Byte ranges of the path that the pattern captured, left to right; the rest matched by a
-/// trailing `*` is the last one. Empty for exact paths.
+/// trailing `*` is the last one. Of a regular expression those of its named groups, in the order
+/// in which they are written. Empty for exact paths.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Captures {
     ranges: [(u32, u32); CAPTURES_MAX],
@@ -83,7 +84,15 @@ impl Captures {
         }
     }
 
-    /// Number of captured ranges.
+    /// Adds a group that took no part in the match.
+    pub(crate) fn push_nothing(&mut self) {
+        if let Some(range) = self.ranges.get_mut(usize::from(self.count)) {
+            *range = NOTHING;
+            self.count += 1;
+        }
+    }
+
+    /// Number of captured ranges, those without a part in the match included.
     pub fn len(&self) -> usize {
         usize::from(self.count)
     }
@@ -93,12 +102,16 @@ impl Captures {
         self.count == 0
     }
 
-    /// The `index`-th captured range of `Query::path`.
+    /// The `index`-th captured range of `Query::path`; none also for a named group that took no
+    /// part in the match.
     pub fn range(&self, index: usize) -> Option<Range<usize>> {
         let (start, end) = *self.ranges.get(..self.len())?.get(index)?;
-        Some(start as usize..end as usize)
+        ((start, end) != NOTHING).then_some(start as usize..end as usize)
     }
 }
+
+/// No range: its end would lie before its start.
+const NOTHING: (u32, u32) = (u32::MAX, 0);
 
 /// Paths are bounded far below 4 GiB by every wire's limits; a longer one would only be cut.
 fn clamp(position: usize) -> u32 {
@@ -118,5 +131,8 @@ mod tests {
         assert_eq!(captures.range(1), None);
         assert!(Captures::NONE.is_empty());
         assert_eq!(Captures::NONE.range(0), None);
+        captures.push_nothing();
+        captures.push(0, 0);
+        assert_eq!((captures.len(), captures.range(1), captures.range(2)), (3, None, Some(0..0)));
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! A draft can be made in parts, by several threads, that are joined in order. An item with faults
 //! takes up its id, so that the ids of parts and places agree, but is tried alone: half of a route
-//! must not seem to take another's place.
+//! must not seem to take another's place. What a journal says of a route goes before what is
+//! declared, so that the table is built once.
 
 use std::hash::{BuildHasher, Hash};
 
@@ -12,17 +13,30 @@ use router::{
 };
 
 use super::facts::Facts;
+use super::overlay::{self, Laid, Overlay, Said};
 use crate::config::{Config, Item};
 use crate::decode::Fault;
 use crate::routes::{Ids, Interner, Names, Routes};
 use crate::snapshot::RoutePlan;
 use crate::tree::{Node, Place, shorten};
 
+/// Faults of a part of the journal that are described before the rest of it is left for the next
+/// run.
+const FAULTS_MAX: usize = 100;
+
 /// What all parts of a draft have in common.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Make {
     pub(super) seed: u64,
     pub(super) order: RuleOrder,
+}
+
+/// On what terms a route is added.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Terms<'a> {
+    pub(super) facts: &'a Facts,
+    pub(super) make: Make,
+    pub(super) journal: Option<&'a Overlay<'a>>,
 }
 
 /// Routes in the order of their declaration.
@@ -33,48 +47,125 @@ pub(super) struct Draft {
     names: Names,
     /// Where each route begins, and where its id stands.
     places: Vec<(Place, Place)>,
+    /// Of what is declared.
     meaning: Meaning,
+    /// Ids below this are declared ones.
+    declared: u32,
+    /// Declared routes that the journal has ended.
+    ended: Vec<RouteId>,
+    /// The journal's routes that stand where declared ones stood.
+    placed: Vec<usize>,
+}
+
+/// What a draft comes to.
+pub(super) struct Finished {
+    pub(super) routes: Routes,
+    pub(super) plans: Interner,
+    pub(super) declared: u32,
 }
 
 impl Draft {
     pub(super) fn new(make: Make) -> Draft {
         Draft {
             make,
-            builder: Builder::new(make.seed, make.order),
+            builder: empty(make),
             plans: Interner::default(),
             names: Names::default(),
             places: Vec::new(),
             meaning: Meaning::default(),
+            declared: 0,
+            ended: Vec::new(),
+            placed: Vec::new(),
         }
     }
 
-    /// Adds a route behind all others.
+    /// Adds a declared route behind all others, or what the journal says of it.
     pub(super) fn add(
         &mut self,
-        facts: &Facts,
+        terms: Terms<'_>,
         item: &Item<RouteSpec>,
         spec: &RouteSpec,
         faults: &mut Vec<Fault>,
     ) {
-        let plan = facts.plan(item, spec, faults);
+        let plan = terms.facts.plan(item, spec, faults);
         self.meaning.add(&(&item.name, &spec.r#match, spec.priority, &plan));
-        let plan = self.plans.take(plan);
-        self.names.push(&item.name);
-        self.places.push((item.place(&[]), item.place(&["id"])));
-        if item.healed {
-            self.builder.skip();
-            return faults.extend(pattern_faults(item, spec, self.make));
+        let route = RouteId(self.places.len() as u32);
+        let said = terms.journal.map_or(Ok(Said::Nothing), |journal| journal.said_of(&item.name));
+        let said = said.unwrap_or_else(|error| {
+            let message = format!("the journal's route `{}`: {error}", item.name);
+            faults.push(Fault::new(item.place(&[]), message));
+            Said::Nothing
+        });
+        if item.healed || said != Said::Nothing {
+            faults.extend(pattern_faults(item, spec, self.make));
         }
-        let added = self.builder.add(&spec.r#match, spec.priority, plan);
-        faults.extend(added.err().into_iter().flatten().map(|fault| build_fault(item, &fault)));
+        match said {
+            Said::Put(index) if !item.healed => {
+                self.placed.push(index);
+                return self.lay_one(index, terms, faults);
+            }
+            Said::Ended => self.ended.push(route),
+            _ => {}
+        }
+        self.push(&item.name, (item.place(&[]), item.place(&["id"])));
+        match said {
+            Said::Nothing if !item.healed => faults.extend(self.rule(item, spec, plan)),
+            _ => self.builder.skip(),
+        }
     }
 
-    pub(super) fn make(&self) -> Make {
-        self.make
+    /// Ends what is declared; the journal's other routes come behind.
+    pub(super) fn lay(&mut self, terms: Terms<'_>, threads: usize, faults: &mut Vec<Fault>) {
+        self.declared = self.places.len() as u32;
+        let Some(journal) = terms.journal else { return };
+        let parts = journal.others(&self.placed);
+        let read = |number: usize| {
+            let (mut draft, mut faults) = (Draft::new(terms.make), Vec::new());
+            for index in &parts[number] {
+                draft.lay_one(*index, terms, &mut faults);
+                if faults.len() >= FAULTS_MAX {
+                    break;
+                }
+            }
+            (draft, faults)
+        };
+        for (part, found) in overlay::in_parallel(threads, parts.len(), read) {
+            self.append(part, faults);
+            faults.extend(found);
+        }
+    }
+
+    /// Adds a route of the journal behind all others.
+    fn lay_one(&mut self, index: usize, terms: Terms<'_>, faults: &mut Vec<Fault>) {
+        let read = terms.journal.map(|journal| journal.route(index, terms));
+        match read {
+            Some(Ok(Laid { item, plan, place })) => {
+                self.push(&item.name, (place, place));
+                let found = item.spec.as_ref().map(|spec| self.rule(&item, spec, plan));
+                faults.extend(overlay::blame(place, &item.name, found.unwrap_or_default()));
+            }
+            other => {
+                self.push("", (Place::default(), Place::default()));
+                self.builder.skip();
+                faults.extend(other.and_then(Result::err).into_iter().flatten());
+            }
+        }
+    }
+
+    fn push(&mut self, name: &str, places: (Place, Place)) {
+        self.names.push(name);
+        self.places.push(places);
+    }
+
+    fn rule(&mut self, item: &Item<RouteSpec>, spec: &RouteSpec, plan: RoutePlan) -> Vec<Fault> {
+        let plan = self.plans.take(plan);
+        let added = self.builder.add(&spec.r#match, spec.priority, plan);
+        build_faults(item, added.err())
     }
 
     /// Adds the routes of another draft behind its own.
     pub(super) fn append(&mut self, other: Draft, faults: &mut Vec<Fault>) {
+        let first = self.places.len() as u32;
         let plans = self.plans.absorb(&other.plans);
         let plan = |id: PlanId| plans.get(id.0 as usize).copied().unwrap_or(id);
         if let Err(fault) = self.builder.append(other.builder, plan) {
@@ -82,12 +173,15 @@ impl Draft {
         }
         other.names.iter().for_each(|name| self.names.push(name));
         self.places.extend(other.places);
+        self.ended.extend(other.ended.iter().map(|route| RouteId(first + route.0)));
+        self.placed.extend(other.placed);
         self.meaning.append(other.meaning);
     }
 
     /// An id that no rule has, behind those of the routes, with a name and a plan.
     pub(super) fn reserve(&mut self, name: &str, plan: RoutePlan) -> (RouteId, PlanId) {
         let id = RouteId(self.names.len() as u32);
+        self.meaning.add(&(name, &plan));
         self.names.push(name);
         (id, self.plans.take(plan))
     }
@@ -99,52 +193,73 @@ impl Draft {
 
     /// Makes the routes, and what is needed to change them.
     pub(super) fn finish(
-        self,
+        mut self,
         config: &Config,
+        journal: Option<&Overlay<'_>>,
         faults: &mut Vec<Fault>,
-    ) -> (Routes, Interner, Ids) {
-        let Draft { make, builder, plans, names, places, .. } = self;
-        let ids = ids(&names, &places, config, faults);
+    ) -> Finished {
+        let ids = self.ids(config, faults);
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        let builder = std::mem::replace(&mut self.builder, empty(self.make));
         let table = builder.finish(threads).unwrap_or_else(|errors| {
-            faults.extend(errors.iter().map(|error| taken_fault(error, &names, &places, config)));
-            Table::empty(make.seed, make.order)
+            faults.extend(errors.iter().map(|error| self.taken_fault(error, config, journal)));
+            Table::empty(self.make.seed, self.make.order)
         });
-        (Routes { table, plans: plans.plans(), names }, plans, ids)
+        let Draft { plans, names, declared, .. } = self;
+        Finished { routes: Routes { table, plans: plans.plans(), names, ids }, plans, declared }
     }
-}
 
-/// The routes by name; a name may stand for one only.
-fn ids(names: &Names, places: &[(Place, Place)], config: &Config, faults: &mut Vec<Fault>) -> Ids {
-    let mut ids = Ids::with_capacity(places.len());
-    for (place, id) in places.iter().zip(0..) {
-        let route = RouteId(id);
-        // An empty name has been found fault with.
-        let Some(name) = names.get(route) else { continue };
-        if let Some(first) = ids.insert(names, route) {
-            let first = places[first.0 as usize].1;
-            let at = config.relative(first, place.1, "on line");
-            let message = format!("route id `{}` is already used {at}", shorten(name));
-            faults.push(Fault::new(place.1, message));
+    /// The routes by name; a name may stand for one only.
+    fn ids(&self, config: &Config, faults: &mut Vec<Fault>) -> Ids {
+        let (names, places) = (&self.names, &self.places);
+        let mut ids = Ids::with_capacity(places.len());
+        let (declared, laid) = places.split_at(self.declared as usize);
+        for (place, id) in declared.iter().zip(0..) {
+            let route = RouteId(id);
+            // An empty name has been found fault with.
+            let Some(name) = names.get(route) else { continue };
+            if let Some(first) = ids.insert(names, route) {
+                let first = places[first.0 as usize].1;
+                let at = config.relative(first, place.1, "on line");
+                let message = format!("route id `{}` is already used {at}", shorten(name));
+                faults.push(Fault::new(place.1, message));
+            }
+        }
+        for route in &self.ended {
+            ids.remove(names, names.get(*route).unwrap_or_default());
+        }
+        for id in (self.declared..).take(laid.len()) {
+            ids.insert(names, RouteId(id));
+        }
+        ids
+    }
+
+    /// A rule out of reach: said of the journal's route, if it is one of the two.
+    fn taken_fault(
+        &self,
+        error: &BuildError,
+        config: &Config,
+        journal: Option<&Overlay<'_>>,
+    ) -> Fault {
+        let place = |route: RouteId| self.places.get(route.0 as usize).copied().unwrap_or_default();
+        let name = |route: RouteId| self.names.get(route).unwrap_or_default();
+        let is_laid = |route: &RouteId| journal.is_some_and(|of| of.has(place(*route).0));
+        let blamed = [Some(error.route), error.other].into_iter().flatten().find(is_laid);
+        let (whole, _) = place(blamed.unwrap_or(error.route));
+        let taker = error.other.map_or(String::new(), |other| {
+            let at = config.relative(place(other).1, whole, "line");
+            format!(" by route `{}` ({at})", name(other))
+        });
+        let fault = Fault::new(whole, format!("route `{}`: {error}{taker}", name(error.route)));
+        match blamed {
+            Some(route) => overlay::blame(whole, name(route), vec![fault]).remove(0),
+            None => fault,
         }
     }
-    ids
 }
 
-fn taken_fault(
-    error: &BuildError,
-    names: &Names,
-    places: &[(Place, Place)],
-    config: &Config,
-) -> Fault {
-    let place = |route: RouteId| places.get(route.0 as usize).copied().unwrap_or_default();
-    let name = |route: RouteId| names.get(route).unwrap_or_default();
-    let (whole, _) = place(error.route);
-    let taker = error.other.map_or(String::new(), |other| {
-        let at = config.relative(place(other).1, whole, "line");
-        format!(" by route `{}` ({at})", name(other))
-    });
-    Fault::new(whole, format!("route `{}`: {error}{taker}", name(error.route)))
+fn empty(make: Make) -> Builder {
+    Builder::new(make.seed, make.order)
 }
 
 /// All that is wrong with a route, whatever others there are.
@@ -162,15 +277,11 @@ pub(super) fn faults_of(
 
 /// What is wrong with a route's pattern.
 fn pattern_faults(item: &Item<RouteSpec>, spec: &RouteSpec, make: Make) -> Vec<Fault> {
-    let mut alone = Builder::new(make.seed, make.order);
-    let faults = match alone.add(&spec.r#match, spec.priority, PlanId(0)) {
-        Err(faults) => faults,
-        Ok(_) => {
-            let errors = alone.finish(1).err().into_iter().flatten();
-            errors.map(|error| error.fault).collect()
-        }
-    };
-    faults.iter().map(|fault| build_fault(item, fault)).collect()
+    build_faults(item, empty(make).add(&spec.r#match, spec.priority, PlanId(0)).err())
+}
+
+fn build_faults(item: &Item<RouteSpec>, faults: Option<Vec<BuildFault>>) -> Vec<Fault> {
+    faults.iter().flatten().map(|fault| build_fault(item, fault)).collect()
 }
 
 /// The fault of a route that cannot be part of any table.

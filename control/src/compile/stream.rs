@@ -10,11 +10,12 @@ use std::sync::{Mutex, PoisonError};
 
 use router::RouteSpec;
 
-use super::draft::{self, Draft, Make};
+use super::draft::{Draft, Make, Terms};
 use super::facts::Facts;
+use super::single::{explain, json_fault};
 use crate::config::Item;
 use crate::decode::Fault;
-use crate::tree::{self, Node, Place};
+use crate::tree::Place;
 
 /// Bytes that a thread takes at a time, up to the end of a line.
 const CHUNK_BYTES: usize = 1 << 20;
@@ -27,8 +28,7 @@ const FAULTS_MAX: usize = 100;
 pub(super) fn read(
     file: u16,
     input: Box<dyn Read + Send>,
-    facts: &Facts,
-    make: Make,
+    terms: Terms<'_>,
     threads: usize,
 ) -> (Vec<Draft>, Vec<Fault>) {
     let chunks = Mutex::new(Chunks { input, rest: Vec::new(), line: 1, count: 0, ended: false });
@@ -38,11 +38,11 @@ pub(super) fn read(
             let next = chunks.lock().unwrap_or_else(PoisonError::into_inner).next();
             match next {
                 Ok(None) => return parts,
-                Ok(Some(chunk)) => parts.push(read_chunk(file, &chunk, facts, make)),
+                Ok(Some(chunk)) => parts.push(read_chunk(file, &chunk, terms)),
                 Err((count, fault)) => {
                     let place = fault.place;
                     let place = Place { file, ..place };
-                    parts.push((count, Draft::new(make), vec![Fault { place, ..fault }]));
+                    parts.push((count, Draft::new(terms.make), vec![Fault { place, ..fault }]));
                     return parts;
                 }
             }
@@ -68,7 +68,7 @@ pub(super) fn read(
 
 /// The faults of a file of routes.
 pub(crate) fn faults(input: Box<dyn Read + Send>, facts: &Facts, make: Make) -> Vec<Fault> {
-    read(0, input, facts, make, 1).1
+    read(0, input, Terms { facts, make, journal: None }, 1).1
 }
 
 /// A file cut into whole lines.
@@ -134,8 +134,8 @@ impl Chunks {
     }
 }
 
-fn read_chunk(file: u16, chunk: &Chunk, facts: &Facts, make: Make) -> (usize, Draft, Vec<Fault>) {
-    let (mut draft, mut faults) = (Draft::new(make), Vec::new());
+fn read_chunk(file: u16, chunk: &Chunk, terms: Terms<'_>) -> (usize, Draft, Vec<Fault>) {
+    let (mut draft, mut faults) = (Draft::new(terms.make), Vec::new());
     for (line, number) in chunk.bytes.split(|byte| *byte == b'\n').zip(chunk.line..) {
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         if line.trim_ascii().is_empty() {
@@ -146,20 +146,26 @@ fn read_chunk(file: u16, chunk: &Chunk, facts: &Facts, make: Make) -> (usize, Dr
             faults.push(Fault::new(place, "the lines from here on were not looked at"));
             break;
         }
-        read_line(place, line, facts, &mut draft, &mut faults);
+        read_line(place, line, terms, &mut draft, &mut faults);
     }
     (chunk.count, draft, faults)
 }
 
-fn read_line(place: Place, line: &[u8], facts: &Facts, draft: &mut Draft, faults: &mut Vec<Fault>) {
+fn read_line(
+    place: Place,
+    line: &[u8],
+    terms: Terms<'_>,
+    draft: &mut Draft,
+    faults: &mut Vec<Fault>,
+) {
     let mut found = match serde_json::from_slice::<RouteSpec>(line) {
-        Ok(spec) => add(draft, facts, &Item::plain(&spec.id.clone(), place, spec)),
+        Ok(spec) => add(draft, terms, &Item::plain(&spec.id.clone(), place, spec)),
         Err(error) => vec![json_fault(place, &error)],
     };
     if found.is_empty() {
         return;
     }
-    let explained = explain(place, line, facts, draft.make());
+    let explained = explain(place, line, terms.facts, terms.make);
     if !explained.is_empty() {
         found = explained;
     }
@@ -171,41 +177,10 @@ fn read_line(place: Place, line: &[u8], facts: &Facts, draft: &mut Draft, faults
     );
 }
 
-fn add(draft: &mut Draft, facts: &Facts, item: &Item<RouteSpec>) -> Vec<Fault> {
+fn add(draft: &mut Draft, terms: Terms<'_>, item: &Item<RouteSpec>) -> Vec<Fault> {
     let mut faults = Vec::new();
     if let Some(spec) = &item.spec {
-        draft.add(facts, item, spec, &mut faults);
-    }
-    faults
-}
-
-/// A fault of JSON at its column.
-pub(crate) fn json_fault(place: Place, error: &serde_json::Error) -> Fault {
-    let number = |number: usize| u32::try_from(number).unwrap_or(u32::MAX).max(1);
-    let line = place.line + number(error.line()) - 1;
-    let text = error.to_string();
-    let message = text.rsplit_once(" at line ").map_or(text.as_str(), |(message, _)| message);
-    Fault::new(
-        Place { line, column: number(error.column()), ..place },
-        format!("not a route: {message}"),
-    )
-}
-
-/// All faults of a route that has some, each with its place: JSON of one line is YAML as well.
-/// None where the text is not even that.
-pub(crate) fn explain(place: Place, text: &[u8], facts: &Facts, make: Make) -> Vec<Fault> {
-    let Ok(text) = std::str::from_utf8(text) else {
-        return vec![Fault::new(place, "not UTF-8")];
-    };
-    let (mut yaml, mut faults) = (Vec::new(), Vec::new());
-    let Some(node) = tree::parse(place, text, &mut yaml) else {
-        return Vec::new();
-    };
-    faults.extend(yaml.into_iter().map(|(place, message)| Fault::new(place, message)));
-    let name = node.field("id").and_then(Node::text).unwrap_or_default();
-    let item = Item::<RouteSpec>::read(name, node.place, &node, &mut faults);
-    if let Some(spec) = &item.spec {
-        faults.extend(draft::faults_of(&item, spec, facts, make));
+        draft.add(terms, item, spec, &mut faults);
     }
     faults
 }

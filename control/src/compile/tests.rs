@@ -24,7 +24,7 @@ fn read(text: &str) -> Result<Snapshot, Vec<ConfigError>> {
     let mut errors = Vec::new();
     let mut config = Config::parse("r.yaml", text, &mut errors);
     config.check_settings(&mut errors);
-    let compiled = compile(&mut config, &mut Resolve::with(ask), &mut errors);
+    let compiled = compile(&mut config, None, &mut Resolve::with(ask), &mut errors);
     ConfigError::sort(&mut errors);
     compiled.filter(|_| errors.is_empty()).map(|compiled| compiled.snapshot).ok_or(errors)
 }

@@ -13,16 +13,16 @@ const READ_BYTES: usize = 256 << 10;
 
 /// Where an entry stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Origin<'a> {
+pub(crate) struct Origin<'a> {
     /// A file of the journal.
-    pub file: &'a Path,
+    pub(crate) file: &'a Path,
     /// Line, from 1.
-    pub line: u32,
+    pub(crate) line: u32,
 }
 
 impl Origin<'_> {
     /// An error at this place.
-    pub fn fault(&self, message: impl Into<String>) -> ConfigError {
+    pub(crate) fn fault(&self, message: impl Into<String>) -> ConfigError {
         let error = ConfigError::new(self.file.display().to_string(), message);
         ConfigError { line: self.line, column: 1, ..error }
     }

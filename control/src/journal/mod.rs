@@ -1,16 +1,16 @@
 //! The journal of route changes: what the admin API was told, kept over restarts.
 //!
 //! A change is acknowledged after [`Journal::commit`] has brought it to the disk. At start, and
-//! again at each reload, [`Journal::replay`] gives all changes in their order, and the caller lays
-//! them over the routes of the configuration files. It is not a database: it knows nothing of
-//! routes but their ids, and answers no questions.
+//! again at each reload, `Journal::net` gives what all changes come to, and the caller lays that
+//! over the routes of the configuration files. It is not a database: it knows nothing of routes
+//! but their ids.
 //!
 //! The folder holds one *base* (the net effect of everything up to a number) and the *segments*
 //! with the higher numbers; `folder` has the names, `entry` the lines. A background thread folds
 //! base and closed segments into the next base (`compact`), while commits go on in a new segment.
 //!
-//! - J1 What a commit has acknowledged is replayed, whatever instant the process is killed at.
-//! - J2 An entry is replayed whole or not at all.
+//! - J1 What a commit has acknowledged is read again, whatever instant the process is killed at.
+//! - J2 An entry is read whole or not at all.
 //! - J3 At any instant the names in the folder alone say which files count. A file that counts is
 //!   never changed but at its end.
 //! - J4 Only the last commit of the journal can be torn: each is on the disk before the next is
@@ -20,26 +20,30 @@
 //!   delete. It keeps a delete only where the configuration files declared the id.
 //!
 //! Owned by the control thread. Cost: `append` copies and checks the text, `commit` is one write
-//! and one `fdatasync`, `replay` reads every byte once, `tend` compares numbers. In memory are only
-//! the entries that wait for their commit; a compaction has about 70 bytes an id.
+//! and one `fdatasync`, `net` reads every byte once, `tend` compares numbers. In memory are only
+//! the entries that wait for their commit; a net has about 60 bytes an id.
 
 mod compact;
 mod entry;
 mod folder;
 mod lines;
+mod net;
 mod segment;
 
 use std::fs;
+use std::hash::RandomState;
 use std::io;
 use std::path::Path;
 
 use crate::error::ConfigError;
 use compact::Work;
 use folder::{Files, Lock};
+#[cfg(test)]
+use lines::Origin;
 use segment::Segment;
 
 pub use entry::{Change, LINE_BYTES_MAX, fuzz_journal};
-pub use lines::Origin;
+pub(crate) use net::Net;
 
 /// Below this many bytes of segments nothing is compacted: a replay of them takes milliseconds.
 const SEGMENTS_BYTES_MIN: u64 = 4 << 20;
@@ -113,18 +117,31 @@ impl Journal {
         })
     }
 
-    /// Gives every committed change in order, with the place it stands at. One line is in memory
-    /// at a time, at most [`LINE_BYTES_MAX`].
+    /// What all committed changes come to. One line is in memory at a time, at most
+    /// [`LINE_BYTES_MAX`].
     ///
     /// # Errors
     ///
-    /// A file cannot be read, or a line is broken. The changes given before belong to a journal
-    /// that cannot be trusted as a whole: the caller drops them.
-    pub fn replay(&self, apply: &mut dyn FnMut(Change<'_>, Origin<'_>)) -> Result<(), ConfigError> {
-        let current = self.files.segment(self.files.last);
+    /// A file cannot be read, or a line is broken.
+    pub(crate) fn net(&self) -> Result<Net, ConfigError> {
+        let mut net = Net::new(RandomState::new());
         for path in self.files.paths() {
-            let bytes = if path == current { self.current.bytes } else { u64::MAX };
-            lines::scan(&path, bytes, &mut |item| {
+            let bytes = self.committed_bytes(&path);
+            net.read(path, bytes, &mut || Ok(()))?;
+        }
+        Ok(net)
+    }
+
+    /// What is committed of a file.
+    fn committed_bytes(&self, path: &Path) -> u64 {
+        if path == self.current.path { self.current.bytes } else { u64::MAX }
+    }
+
+    /// Gives every committed change in order, with the place it stands at.
+    #[cfg(test)]
+    fn replay(&self, apply: &mut dyn FnMut(Change<'_>, Origin<'_>)) -> Result<(), ConfigError> {
+        for path in self.files.paths() {
+            lines::scan(&path, self.committed_bytes(&path), &mut |item| {
                 apply(item.change, item.origin);
                 Ok(())
             })?;

@@ -108,7 +108,15 @@ fn ids(journal: &Journal) -> Vec<String> {
     ids
 }
 
-/// A whole compaction, due or not.
+impl Journal {
+    /// A whole compaction, due or not, if there is anything to compact.
+    pub(crate) fn compact_whole(&mut self) {
+        if self.segments_bytes() > 0 {
+            compact(self);
+        }
+    }
+}
+
 fn compact(journal: &mut Journal) {
     journal.begin().unwrap();
     finish(journal);

@@ -6,29 +6,20 @@
 //! [`QUARANTINE`] more, so that records of its last requests find their name; an id that the
 //! configuration declared is never given to another route.
 //!
-//! Cost: what a change of the table costs, a page of names, and a look for each name.
+//! Cost: what a change of the table costs, a page of names, and one of ids by name.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use router::{BuildError, PlanId, RouteId, RouteSpec, Table};
+use router::{BuildError, PlanId, RouteId, Table};
 
 use super::{Ids, Interner, Names, Routes};
-use crate::compile::{Compiled, Facts, Make, build_fault, explain, json_fault};
-use crate::config::Item;
+use crate::compile::{Compiled, Facts, Make, build_fault, explained, read_route};
 use crate::decode::Fault;
-use crate::error::ConfigError;
-use crate::journal::{Change, Journal, Origin};
-use crate::snapshot::RoutePlan;
-use crate::tree::{Place, shorten};
 
 /// How long the id of a route that ended goes on naming it.
 const QUARANTINE: Duration = Duration::from_secs(60);
-
-/// Faults of a journal that are described.
-const FAULTS_MAX: usize = 100;
 
 /// One change.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -92,7 +83,6 @@ pub(crate) struct Editor {
     facts: Facts,
     make: Make,
     plans: Interner,
-    ids: Ids,
     routes: Arc<Routes>,
     /// Ids below this were declared by the configuration.
     declared: u32,
@@ -104,8 +94,7 @@ pub(crate) struct Editor {
 struct Trial {
     table: Table,
     names: Names,
-    /// Names that the group gave to a route or took away.
-    renamed: BTreeMap<String, Option<RouteId>>,
+    ids: Ids,
     /// Where each route was last put, by position in the group.
     put: BTreeMap<RouteId, usize>,
     ended: BTreeSet<RouteId>,
@@ -117,18 +106,10 @@ struct Trial {
 impl Editor {
     /// The editor of what was just loaded.
     pub(crate) fn new(compiled: Compiled) -> Editor {
-        let Compiled { snapshot, facts, make, plans, ids } = compiled;
-        let declared = snapshot.routes.names().len() as u32;
-        Editor {
-            facts,
-            make,
-            plans,
-            ids,
-            routes: snapshot.routes,
-            declared,
-            next: declared,
-            ended: VecDeque::new(),
-        }
+        let Compiled { snapshot, facts, make, plans, declared } = compiled;
+        let (routes, ended) = (snapshot.routes, VecDeque::new());
+        let next = routes.names.len() as u32;
+        Editor { facts, make, plans, routes, declared, next, ended }
     }
 
     /// The routes after all that was applied.
@@ -138,13 +119,12 @@ impl Editor {
 
     /// Whether there is a route of this name.
     pub(crate) fn has(&self, id: &str) -> bool {
-        self.ids.get(&self.routes.names, id).is_some()
+        self.routes.id(id).is_some()
     }
 
     /// Whether the configuration itself declares a route of this name, which is in force.
     pub(crate) fn is_declared(&self, id: &str) -> bool {
-        let route = self.ids.get(&self.routes.names, id);
-        route.is_some_and(|route| route.0 < self.declared)
+        self.routes.id(id).is_some_and(|route| route.0 < self.declared)
     }
 
     /// Applies a group of changes, or none of it (E2).
@@ -157,7 +137,7 @@ impl Editor {
         for (edit, at) in group.iter().zip(0..) {
             let done = match edit {
                 Edit::Put { id, route } => self.put(&mut trial, at, id, route, now),
-                Edit::Delete { id } => self.delete(&mut trial, at, id),
+                Edit::Delete { id } => trial.delete(at, id),
             };
             faults.extend(done.err().into_iter().flatten());
         }
@@ -173,47 +153,6 @@ impl Editor {
         }
     }
 
-    /// Lays what a journal says over what was declared: all of it is one group, in which a route
-    /// that is gone already may be ended.
-    ///
-    /// # Errors
-    /// The journal cannot be read, or what it says does not fit the configuration any more. The
-    /// editor is of no use then.
-    pub(crate) fn replay(&mut self, journal: &Journal) -> Result<(), Vec<ConfigError>> {
-        let (mut trial, now) = (Trial::of(&self.routes), Instant::now());
-        let (mut faults, mut origins) = (Vec::new(), Vec::new());
-        let mut files: Vec<PathBuf> = Vec::new();
-        let mut lay = |change: Change<'_>, origin: Origin<'_>| {
-            if files.last().is_none_or(|file| file != origin.file) {
-                files.push(origin.file.to_owned());
-            }
-            let at = origins.len();
-            origins.push((files.len() - 1, origin.line));
-            let done = match change {
-                Change::Put { id, route } => self.put(&mut trial, at, id, route, now),
-                Change::Delete { id, .. } => {
-                    // What is gone already may be ended.
-                    drop(self.delete(&mut trial, at, id));
-                    Ok(())
-                }
-            };
-            faults.extend(done.err().into_iter().flatten());
-        };
-        journal.replay(&mut lay).map_err(|error| vec![error])?;
-        faults.extend(conflicts(&trial));
-        if faults.is_empty() {
-            self.settle(trial, now);
-            return Ok(());
-        }
-        let error = |fault: &EditFault| {
-            let (file, line) = origins[fault.at];
-            let message = format!("the journal's route `{}`: {}", fault.id, fault.message);
-            let error = ConfigError::new(files[file].display().to_string(), message);
-            ConfigError { line, column: 1, ..error.hint(fault.hint.clone()) }
-        };
-        Err(faults.iter().take(FAULTS_MAX).map(error).collect())
-    }
-
     fn put(
         &mut self,
         trial: &mut Trial,
@@ -222,66 +161,25 @@ impl Editor {
         text: &str,
         now: Instant,
     ) -> Result<(), Vec<EditFault>> {
-        let (item, plan) = self.read(id, text).map_err(|faults| invalid(at, id, faults))?;
+        let read = read_route(id, text, &self.facts, self.make);
+        let (item, plan) = read.map_err(|faults| invalid(at, id, faults))?;
         let Some(spec) = &item.spec else { return Ok(()) };
         let plan = self.plans.take(plan);
         trial.taken.push(plan);
-        let known = self.route(trial, id);
+        let known = trial.route(id);
         let route = known.unwrap_or_else(|| self.fresh(trial, now));
         trial.released.extend(trial.table.plan(route));
         let put = trial.table.put(route, &spec.r#match, spec.priority, plan);
         trial.table = put.map_err(|faults| {
             let faults = faults.iter().map(|fault| build_fault(&item, fault)).collect();
-            invalid(at, id, self.explained(text, faults))
+            invalid(at, id, explained(text, faults, &self.facts, self.make))
         })?;
         if known.is_none() {
             trial.names.set(route, id);
-            trial.renamed.insert(id.to_owned(), Some(route));
+            trial.ids.insert(&trial.names, route);
         }
         trial.put.insert(route, at);
         Ok(())
-    }
-
-    /// Reads and checks a route, its pattern aside.
-    fn read(&self, id: &str, text: &str) -> Result<(Item<RouteSpec>, RoutePlan), Vec<Fault>> {
-        let start = Place::start(0);
-        let spec = serde_json::from_str::<RouteSpec>(text)
-            .map_err(|error| self.explained(text, vec![json_fault(start, &error)]))?;
-        if spec.id != id {
-            let message = format!("its `id` is `{}`, not `{}`", shorten(&spec.id), shorten(id));
-            return Err(vec![Fault::new(start, message)]);
-        }
-        let item = Item::plain(id, start, spec.clone());
-        let mut faults = Vec::new();
-        let plan = self.facts.plan(&item, &spec, &mut faults);
-        if faults.is_empty() { Ok((item, plan)) } else { Err(self.explained(text, faults)) }
-    }
-
-    /// The faults of a route that has some, with their places in its text where that can be had.
-    fn explained(&self, text: &str, found: Vec<Fault>) -> Vec<Fault> {
-        let explained = explain(Place::start(0), text.as_bytes(), &self.facts, self.make);
-        if explained.is_empty() { found } else { explained }
-    }
-
-    fn delete(&self, trial: &mut Trial, at: usize, id: &str) -> Result<(), Vec<EditFault>> {
-        let Some(route) = self.route(trial, id) else {
-            let message = "there is no route of this name".to_owned();
-            return Err(vec![EditFault::new(at, id, EditFaultKind::Unknown, message)]);
-        };
-        trial.released.extend(trial.table.plan(route));
-        trial.table = trial.table.without(route);
-        trial.renamed.insert(id.to_owned(), None);
-        trial.put.remove(&route);
-        trial.ended.insert(route);
-        Ok(())
-    }
-
-    /// The route of a name, as the group has left it so far.
-    fn route(&self, trial: &Trial, id: &str) -> Option<RouteId> {
-        match trial.renamed.get(id) {
-            Some(renamed) => *renamed,
-            None => self.ids.get(&self.routes.names, id),
-        }
     }
 
     /// An id for a new route.
@@ -298,16 +196,10 @@ impl Editor {
 
     fn settle(&mut self, trial: Trial, now: Instant) {
         trial.released.iter().for_each(|plan| self.plans.give_back(*plan));
-        for (name, route) in &trial.renamed {
-            self.ids.remove(&self.routes.names, name);
-            if let Some(route) = route {
-                self.ids.insert(&trial.names, *route);
-            }
-        }
         let ended = trial.ended.iter().filter(|route| route.0 >= self.declared);
         self.ended.extend(ended.map(|route| (now, *route)));
-        let Trial { table, names, .. } = trial;
-        self.routes = Arc::new(Routes { table, plans: self.plans.plans(), names });
+        let Trial { table, names, ids, .. } = trial;
+        self.routes = Arc::new(Routes { table, plans: self.plans.plans(), names, ids });
     }
 
     fn undo(&mut self, trial: Trial, now: Instant) {
@@ -324,13 +216,31 @@ impl Trial {
         Trial {
             table: routes.table.clone(),
             names: routes.names.clone(),
-            renamed: BTreeMap::new(),
+            ids: routes.ids.clone(),
             put: BTreeMap::new(),
             ended: BTreeSet::new(),
             taken: Vec::new(),
             released: Vec::new(),
             fresh: Vec::new(),
         }
+    }
+
+    /// The route of a name, as the group has left it so far.
+    fn route(&self, id: &str) -> Option<RouteId> {
+        self.ids.get(&self.names, id)
+    }
+
+    fn delete(&mut self, at: usize, id: &str) -> Result<(), Vec<EditFault>> {
+        let Some(route) = self.route(id) else {
+            let message = "there is no route of this name".to_owned();
+            return Err(vec![EditFault::new(at, id, EditFaultKind::Unknown, message)]);
+        };
+        self.released.extend(self.table.plan(route));
+        self.table = self.table.without(route);
+        self.ids.remove(&self.names, id);
+        self.put.remove(&route);
+        self.ended.insert(route);
+        Ok(())
     }
 }
 

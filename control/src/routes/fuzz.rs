@@ -22,7 +22,7 @@ fn compiled() -> Compiled {
     let mut errors = Vec::new();
     let mut config = Config::parse("r.yaml", FILE, &mut errors);
     let mut resolve = Resolve::with(|_, _| Err(ErrorKind::NotFound.into()));
-    let compiled = compile(&mut config, &mut resolve, &mut errors);
+    let compiled = compile(&mut config, None, &mut resolve, &mut errors);
     // INVARIANT: the text above is a good configuration.
     compiled.unwrap_or_else(|| panic!("{errors:?}"))
 }

@@ -1,7 +1,8 @@
 //! The routes of a snapshot: the table that finds one, what it does, and what it is called.
 //!
-//! All three are persistent: the routes after a change share with those before it everything but
-//! one block of the table, one page of names and, where an action is new, one page of actions.
+//! All is persistent: the routes after a change share with those before it everything but one
+//! block of the table, one page of names, one of ids by name and, where an action is new, one page
+//! of actions.
 //! Routes that do the same share one [`RoutePlan`], so that a million of them cost what their
 //! patterns and names cost.
 
@@ -33,6 +34,7 @@ pub struct Routes {
     pub table: Table,
     pub(crate) plans: Plans,
     pub(crate) names: Names,
+    pub(crate) ids: Ids,
 }
 
 impl Routes {
@@ -66,6 +68,11 @@ impl Routes {
         self.names.get(route)
     }
 
+    /// The route of a name.
+    pub fn id(&self, name: &str) -> Option<RouteId> {
+        self.ids.get(&self.names, name)
+    }
+
     /// All names, for whoever needs them without the table.
     pub fn names(&self) -> &Names {
         &self.names
@@ -90,7 +97,7 @@ impl Routes {
 
     /// Bytes of memory of patterns, actions and names. O(hosts).
     pub fn bytes(&self) -> usize {
-        self.table.bytes() + self.plans.bytes() + self.names.bytes()
+        self.table.bytes() + self.plans.bytes() + self.names.bytes() + self.ids.bytes()
     }
 }
 

@@ -9,9 +9,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::{Edit, EditFault, Editor, Routes};
-use crate::compile::Compiled;
 use crate::error::ConfigError;
 use crate::journal::{Change, Journal};
+use crate::settings::Settings;
 use crate::snapshot::Snapshot;
 use crate::source::{self, Sources};
 
@@ -43,14 +43,16 @@ impl RouteStore {
     /// # Errors
     /// All faults of the sources; else those of the journal.
     pub fn load(sources: &Sources) -> Result<(Snapshot, RouteStore), Vec<ConfigError>> {
-        let mut compiled = source::load_all(sources)?;
-        let mut warnings = compiled.snapshot.warnings.to_vec();
-        let folder = compiled.snapshot.settings.route_journal();
-        let opened = folder.map(|folder| Journal::open(folder, &mut warnings)).transpose();
-        let journal = opened.map_err(|error| vec![error])?;
-        compiled.snapshot.warnings = warnings.into();
-        let (snapshot, editor) = lay_over(compiled, journal.as_ref())?;
-        Ok((snapshot, RouteStore { editor, journal, failure: None }))
+        let (mut journal, mut warnings) = (None, Vec::new());
+        let mut open = |settings: &Settings| {
+            let Some(folder) = settings.route_journal() else { return Ok(None) };
+            journal.insert(Journal::open(folder, &mut warnings)?).net().map(Some)
+        };
+        let mut compiled = source::load_all(sources, &mut open)?;
+        let known = compiled.snapshot.warnings.iter().cloned();
+        compiled.snapshot.warnings = known.chain(warnings).collect();
+        let snapshot = compiled.snapshot.clone();
+        Ok((snapshot, RouteStore { editor: Editor::new(compiled), journal, failure: None }))
     }
 
     /// Reads all sources again, and lays the journal over them anew.
@@ -62,9 +64,10 @@ impl RouteStore {
         current: &Snapshot,
         sources: &Sources,
     ) -> Result<Snapshot, Vec<ConfigError>> {
-        let compiled = source::reload_all(current, sources)?;
-        let (snapshot, editor) = lay_over(compiled, self.journal.as_ref())?;
-        self.editor = editor;
+        let mut net = |_: &Settings| self.journal.as_ref().map(Journal::net).transpose();
+        let compiled = source::reload_all(current, sources, &mut net)?;
+        let snapshot = compiled.snapshot.clone();
+        self.editor = Editor::new(compiled);
         Ok(snapshot)
     }
 
@@ -125,19 +128,6 @@ fn recorded<'a>(edit: &'a Edit, editor: &Editor) -> Change<'a> {
         Edit::Put { id, route } => Change::Put { id, route },
         Edit::Delete { id } => Change::Delete { id, declared: editor.is_declared(id) },
     }
-}
-
-fn lay_over(
-    compiled: Compiled,
-    journal: Option<&Journal>,
-) -> Result<(Snapshot, Editor), Vec<ConfigError>> {
-    let mut snapshot = compiled.snapshot.clone();
-    let mut editor = Editor::new(compiled);
-    if let Some(journal) = journal {
-        editor.replay(journal)?;
-    }
-    snapshot.routes = Arc::clone(editor.routes());
-    Ok((snapshot, editor))
 }
 
 #[cfg(test)]

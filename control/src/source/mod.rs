@@ -10,7 +10,8 @@ use std::path::PathBuf;
 use crate::compile::{Compiled, Resolve, compile};
 use crate::config::Config;
 use crate::error::ConfigError;
-use crate::settings::REGISTRY;
+use crate::journal::Net;
+use crate::settings::{REGISTRY, Settings};
 use crate::snapshot::Snapshot;
 use crate::tree::Place;
 
@@ -33,16 +34,27 @@ pub struct Sources {
 /// Reads all sources and compiles them to the first snapshot. Blocks on the file and on DNS.
 /// All faults come back at once: those of flags first, then those of the file in its order.
 pub fn load(sources: &Sources) -> Result<Snapshot, Vec<ConfigError>> {
-    Ok(load_all(sources)?.snapshot)
+    Ok(load_all(sources, &mut |_| Ok(None))?.snapshot)
 }
 
-pub(crate) fn load_all(sources: &Sources) -> Result<Compiled, Vec<ConfigError>> {
+/// As [`load`], with the routes of a journal laid over those of the files: `journal` gives what the
+/// one that the settings name comes to. Where it cannot be read, faults of the sources go before
+/// its own.
+pub(crate) fn load_all(
+    sources: &Sources,
+    journal: &mut dyn FnMut(&Settings) -> Result<Option<Net>, ConfigError>,
+) -> Result<Compiled, Vec<ConfigError>> {
     let (mut config, mut errors) = read(sources)?;
     let mut resolve = Resolve::system();
-    let compiled = compile(&mut config, &mut resolve, &mut errors);
+    let net = if errors.is_empty() { journal(&config.settings) } else { Ok(None) };
+    let known = net.as_ref().ok().and_then(Option::as_ref);
+    let compiled = compile(&mut config, known, &mut resolve, &mut errors);
     ConfigError::sort(&mut errors);
     match compiled {
-        Some(compiled) if errors.is_empty() => Ok(compiled),
+        Some(compiled) if errors.is_empty() => {
+            net.map_err(|error| vec![error])?;
+            Ok(compiled)
+        }
         _ => Err(errors),
     }
 }
@@ -51,14 +63,16 @@ pub(crate) fn load_all(sources: &Sources) -> Result<Compiled, Vec<ConfigError>> 
 /// changed that needs a restart, nothing is different from before; each such change is named.
 /// An equal `hash` means that nothing changed.
 pub fn reload(current: &Snapshot, sources: &Sources) -> Result<Snapshot, Vec<ConfigError>> {
-    Ok(reload_all(current, sources)?.snapshot)
+    Ok(reload_all(current, sources, &mut |_| Ok(None))?.snapshot)
 }
 
+/// As [`reload`], with the routes of a journal.
 pub(crate) fn reload_all(
     current: &Snapshot,
     sources: &Sources,
+    journal: &mut dyn FnMut(&Settings) -> Result<Option<Net>, ConfigError>,
 ) -> Result<Compiled, Vec<ConfigError>> {
-    let mut compiled = load_all(sources)?;
+    let mut compiled = load_all(sources, journal)?;
     let next = &mut compiled.snapshot;
     let errors = restarts(current, next, sources);
     if !errors.is_empty() {

@@ -241,6 +241,7 @@ impl Pool {
         self.groups[group.index()].pages[usize::from(bid)].references.get()
     }
 
+    #[cfg(debug_assertions)]
     pub(crate) fn generation(&self, group: Group, bid: u16) -> u32 {
         self.groups[group.index()].pages[usize::from(bid)].generation.get()
     }

@@ -308,9 +308,8 @@ impl<'a> Record<'a> {
         regexes: &Regexes,
     ) -> Result<Captures, Miss<'a>> {
         let captures = self.path().captures(query.path).ok_or(Miss::Path)?;
-        if let Some(regex) = self.regex()
-            && !regexes.is_match(regex, query.path)
-        {
+        let regex = self.regex();
+        if regex.is_some_and(|regex| !regexes.is_match(regex, query.path)) {
             return Err(Miss::Path);
         }
         if !self.takes(method) {
@@ -321,7 +320,7 @@ impl<'a> Record<'a> {
         {
             return Err(Miss::Predicate(failed));
         }
-        Ok(captures)
+        Ok(regex.map_or(captures, |regex| regexes.captures(regex, query.path)))
     }
 
     #[inline]

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use super::index::Index;
 use crate::hash::HashKey;
 use crate::pattern::regex::Regex;
+use crate::query::Captures;
 
 /// A version of the set; versions share what they have in common.
 #[derive(Clone, Debug, Default)]
@@ -27,6 +28,12 @@ impl Regexes {
     #[inline]
     pub(crate) fn is_match(&self, hash: u64, bytes: &[u8]) -> bool {
         self.by_hash.get(hash).is_some_and(|entry| entry.regex.is_match(bytes))
+    }
+
+    /// What the named groups of an expression took of what it matches.
+    #[inline]
+    pub(crate) fn captures(&self, hash: u64, bytes: &[u8]) -> Captures {
+        self.by_hash.get(hash).map_or(Captures::NONE, |entry| entry.regex.captures(bytes))
     }
 
     /// The text of a hash.

@@ -372,6 +372,24 @@ fn captures_are_ranges_of_the_path() {
 }
 
 #[test]
+fn named_groups_of_a_regular_expression_are_captures() {
+    let mut asking = spec(None, Some("~^/(?<kind>a|b)/(?<id>[0-9]+)$"), &[]);
+    asking.headers.insert("h".to_owned(), ValueSpec::Exact("1".to_owned()));
+    let table = build(&[asking, spec(None, Some("~/(?<id>[0-9]+)(?:/(?<rest>.*))?$"), &[])]);
+    let captured = |path: &str, fields: &[(String, String)]| {
+        let ask = Request { fields: fields.to_vec(), ..request("GET", "h", path) };
+        let found = find(&table, &ask).unwrap();
+        let text = |at: usize| found.captures.range(at).map(|range| path[range].to_owned());
+        (found.route.0, (0..found.captures.len()).map(text).collect::<Vec<_>>())
+    };
+    let some = |text: &str| Some(text.to_owned());
+    let field = ("h".to_owned(), "1".to_owned());
+    assert_eq!(captured("/a/7", &[field]), (0, vec![some("a"), some("7")]));
+    assert_eq!(captured("/a/7", &[]), (1, vec![some("7"), None]));
+    assert_eq!(captured("/x/7/y/8/", &[]).1, [some("7"), some("y/8/")]);
+}
+
+#[test]
 fn all_faults_of_a_rule_come_back() {
     let mut builder = Builder::new(1, RuleOrder::Specific);
     let mut bad = spec(Some("a:80"), Some("users"), &["get", "P T"]);

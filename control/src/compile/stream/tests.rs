@@ -171,12 +171,13 @@ fn a_line_without_end_and_an_input_that_fails_are_refused() {
     let mut config = crate::config::Config::parse("m.yaml", HEAD, &mut Vec::new());
     let facts = super::Facts::new(&config, |_| Err(io::ErrorKind::NotFound.into()));
     let make = super::super::make(&config.settings);
+    let terms = super::Terms { facts: &facts, make, journal: None };
     let file = config.add_unkept("r.jsonl");
     for (input, why) in [
         (Box::new(Endless(0)) as Box<dyn Read + Send>, "a line is longer than 1048576 bytes"),
         (Box::new(Broken), "cannot be read: disk is gone"),
     ] {
-        let (_, faults) = super::read(file, input, &facts, make, 2);
+        let (_, faults) = super::read(file, input, terms, 2);
         let said: Vec<&str> = faults.iter().map(|fault| fault.message.as_str()).collect();
         assert!(said.len() == 1 && said[0].contains(why), "{said:?}");
         assert_eq!(faults[0].place.file, file);

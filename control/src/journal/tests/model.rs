@@ -6,8 +6,9 @@ use std::sync::atomic::AtomicBool;
 
 use proptest::prelude::*;
 
-use super::super::compact::Net;
+use super::super::compact;
 use super::super::folder::Files;
+use super::super::net::Net;
 use super::*;
 
 /// The configuration files declare the first two.
@@ -144,11 +145,10 @@ impl Hasher for NarrowHasher {
 }
 
 fn base<S: BuildHasher>(files: &Files, hasher: S) -> Vec<u8> {
-    let go_on = AtomicBool::new(false);
     let mut net = Net::new(hasher);
-    files.paths().for_each(|path| net.read(path, &go_on).unwrap());
+    files.paths().for_each(|path| net.read(path, u64::MAX, &mut || Ok(())).unwrap());
     let mut out = Vec::new();
-    net.write(&mut out, &go_on).unwrap();
+    compact::write_net(net, &mut out, &AtomicBool::new(false)).unwrap();
     out
 }
 

@@ -17,7 +17,7 @@ fn editor() -> Editor {
     let mut errors = Vec::new();
     let mut config = Config::parse("r.yaml", FILE, &mut errors);
     let refuse = |_: &str, _| Err(std::io::ErrorKind::NotFound.into());
-    let compiled = compile(&mut config, &mut Resolve::with(refuse), &mut errors);
+    let compiled = compile(&mut config, None, &mut Resolve::with(refuse), &mut errors);
     Editor::new(compiled.unwrap_or_else(|| panic!("{errors:?}")))
 }
 
@@ -121,7 +121,7 @@ fn a_route_that_could_never_match_is_a_conflict() {
 #[test]
 fn an_id_rests_before_it_names_another_route() {
     let (mut editor, start) = (editor(), Instant::now());
-    let id = |editor: &Editor, name: &str| editor.ids.get(editor.routes.names(), name).unwrap();
+    let id = |editor: &Editor, name: &str| editor.routes.id(name).unwrap();
     editor.apply(&[put("c", "/c", "app")], start).unwrap();
     let first = id(&editor, "c");
     editor.apply(&[delete("c"), delete("a")], start).unwrap();

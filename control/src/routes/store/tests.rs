@@ -1,5 +1,8 @@
 //! Changes over restarts and reloads, on the disk.
 
+mod measure;
+mod replay;
+
 use std::path::{Path, PathBuf};
 
 use super::*;
