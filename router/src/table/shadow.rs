@@ -2,10 +2,10 @@
 //!
 //! Looked for among the rules of one host: a rule is out of reach when rules of higher rank whose
 //! path takes at least its paths, and that ask for nothing that it does not ask for, together take
-//! all its methods. In a host with many rules a rule is compared with those of the same pattern, and
-//! of these, where they are many, with those that want the same value; and with those of the
-//! patterns that take all its paths, which are looked up as a request for it would be. So the time
-//! stays linear in the rules, times the shapes of patterns where priorities differ.
+//! all its methods. In a host with many rules a rule is compared with those of the same pattern, of
+//! these, where they are many, with those that want the same value; and with those of the patterns
+//! that take all its paths, which are looked up as a request for it would be. So the time stays
+//! linear in the rules, times the shapes of patterns where priorities differ.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
@@ -57,8 +57,8 @@ struct Across<'a> {
 }
 
 impl<'a> Across<'a> {
-    /// Within a level a pattern that takes all paths of another one ranks behind it, but for regular
-    /// expressions: so only those of a higher level can be in the way of others.
+    /// Within a level a pattern that takes all paths of another one ranks behind it, unless that is
+    /// a regular expression: so only those of a higher level can be in the way of others.
     fn run(mut self, ranked: &[&'a [u8]], make: &Make) -> Vec<BuildError> {
         let read = || ranked.iter().filter_map(|record| Record::at(record));
         let lowest = read().map(|record| record.level(make.order)).min();
