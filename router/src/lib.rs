@@ -60,6 +60,7 @@ pub use predicate::value::{ValueSpec, ValueSpecs};
 pub use query::{CAPTURES_MAX, Captures, Field, Match, Query};
 pub use spec::{
     BufferSpec, ClusterSpec, EndpointSpec, ErrorPageSpec, GrpcMatchSpec, MatchSpec, RouteSpec,
+    ThriftMatchSpec,
 };
 #[cfg(any(test, feature = "fuzz"))]
 pub use table::fuzz_table;

@@ -8,7 +8,7 @@ use crate::predicate::method::{self, MethodSet};
 use crate::predicate::source::{self, Networks};
 use crate::predicate::value::{Test, ValueSpec};
 use crate::predicate::{Predicate, ValuePlace};
-use crate::spec::{GrpcMatchSpec, MatchSpec};
+use crate::spec::{GrpcMatchSpec, MatchSpec, ThriftMatchSpec};
 use crate::table::BuildFault;
 use crate::table::Interned;
 use crate::table::record::Rule;
@@ -18,6 +18,9 @@ const PREDICATES_MAX: usize = 32;
 
 /// Methods of one rule.
 const METHODS_MAX: usize = 64;
+
+/// What a Thrift wire asks with, as its message types are called.
+const THRIFT_METHODS: &[&[u8]] = &[b"CALL", b"ONEWAY"];
 
 /// Longest text in a predicate in bytes.
 const VALUE_BYTES_MAX: usize = 4096;
@@ -45,7 +48,7 @@ pub(crate) fn read<'a>(
     let mut reader = Reader { regexes, key, faults: Vec::new() };
     let host = reader.host(spec.host.as_deref());
     let Scratch { networks, path } = scratch;
-    *path = spec.grpc.as_ref().and_then(|grpc| reader.grpc(grpc, spec.path.is_some()));
+    *path = reader.named_path(spec);
     let path = reader.path(path.as_deref().or(spec.path.as_deref()));
     let regex = reader.path_regex(path);
     reader.methods(&spec.methods);
@@ -68,7 +71,9 @@ pub(crate) fn read<'a>(
     if !reader.faults.is_empty() {
         return Err(reader.faults);
     }
-    let methods = MethodSet::new(spec.methods.iter().map(String::as_bytes));
+    let calls = if spec.thrift.is_some() { THRIFT_METHODS } else { &[] };
+    let methods = spec.methods.iter().map(String::as_bytes).chain(calls.iter().copied());
+    let methods = MethodSet::new(methods);
     Ok(Read { host, rule: Rule { path, regex, methods, predicates, priority } })
 }
 
@@ -99,26 +104,59 @@ impl Reader<'_> {
         })
     }
 
-    /// The path of a gRPC service or method.
-    fn grpc(&mut self, grpc: &GrpcMatchSpec, has_path: bool) -> Option<String> {
-        if has_path {
-            self.fault("has a path and grpc: give one of them".to_owned());
+    /// The path of a service or method.
+    fn named_path(&mut self, spec: &MatchSpec) -> Option<String> {
+        let named = [
+            ("path", spec.path.is_some()),
+            ("grpc", spec.grpc.is_some()),
+            ("thrift", spec.thrift.is_some()),
+        ];
+        let mut named = named.iter().filter(|(_, is_there)| *is_there);
+        if let (Some((one, _)), Some((other, _))) = (named.next(), named.next()) {
+            self.fault(format!("has a {one} and {other}: give one of them"));
         }
-        let is_name = |name: &str, dots: bool| {
-            let known = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
-            let part = |part: &str| !part.is_empty() && part.bytes().all(known);
-            if dots { name.split('.').all(part) } else { part(name) }
-        };
-        let method = grpc.method.as_deref();
-        for (what, name, is_fine) in [
-            ("service", &*grpc.service, is_name(&grpc.service, true)),
-            ("method", method.unwrap_or("*"), method.is_none_or(|name| is_name(name, false))),
-        ] {
-            if !is_fine {
-                self.fault(format!("grpc {what} `{name}` is no name"));
+        match (&spec.grpc, &spec.thrift) {
+            (Some(grpc), _) => Some(self.grpc(grpc)),
+            (None, Some(thrift)) => Some(self.thrift(thrift, spec)),
+            (None, None) => None,
+        }
+    }
+
+    fn grpc(&mut self, grpc: &GrpcMatchSpec) -> String {
+        self.name("grpc service", &grpc.service, true);
+        if let Some(method) = &grpc.method {
+            self.name("grpc method", method, false);
+        }
+        format!("/{}/{}", grpc.service, grpc.method.as_deref().unwrap_or("*"))
+    }
+
+    fn thrift(&mut self, thrift: &ThriftMatchSpec, spec: &MatchSpec) -> String {
+        if !spec.methods.is_empty() {
+            self.fault("has methods and thrift: a call has no HTTP method".to_owned());
+        }
+        for (what, name) in [("thrift service", &thrift.service), ("thrift method", &thrift.method)]
+        {
+            if let Some(name) = name {
+                self.name(what, name, true);
             }
         }
-        Some(format!("/{}/{}", grpc.service, method.unwrap_or("*")))
+        match (&thrift.service, &thrift.method) {
+            (Some(service), method) => format!("/{service}/{}", method.as_deref().unwrap_or("*")),
+            (None, Some(method)) => format!("/{{service}}/{method}"),
+            (None, None) => {
+                self.fault("has thrift without service and method: give one of them".to_owned());
+                String::from("/*")
+            }
+        }
+    }
+
+    /// A name is of letters, digits and `_`, and perhaps has parts.
+    fn name(&mut self, what: &str, name: &str, may_have_dots: bool) {
+        let known = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+        let part = |part: &str| !part.is_empty() && part.bytes().all(known);
+        if !(if may_have_dots { name.split('.').all(part) } else { part(name) }) {
+            self.fault(format!("{what} `{name}` is no name"));
+        }
     }
 
     /// The hash of a path that is a regular expression.

@@ -91,6 +91,9 @@ pub struct MatchSpec {
     /// A gRPC service or one of its methods, instead of a path.
     #[serde(default)]
     pub grpc: Option<GrpcMatchSpec>,
+    /// Calls of a Thrift service or method, instead of a path and methods.
+    #[serde(default)]
+    pub thrift: Option<ThriftMatchSpec>,
     /// Methods, case-sensitive; empty takes any.
     #[serde(default)]
     pub methods: Vec<String>,
@@ -114,6 +117,19 @@ pub struct MatchSpec {
 pub struct GrpcMatchSpec {
     /// With its package, like `shop.v1.Orders`.
     pub service: String,
+    /// One of its methods; all of them when absent.
+    #[serde(default)]
+    pub method: Option<String>,
+}
+
+/// Thrift calls, by service, method or both. A wire asks for a call as for a request with the
+/// method `CALL` or `ONEWAY` and the path `/Service/Method`, where `-` stands for no service.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ThriftMatchSpec {
+    /// As the caller names it; any, also none, when absent.
+    #[serde(default)]
+    pub service: Option<String>,
     /// One of its methods; all of them when absent.
     #[serde(default)]
     pub method: Option<String>,

@@ -151,8 +151,11 @@ fn any_spec() -> impl Strategy<Value = (MatchSpec, i32)> {
     (host, path, methods, predicates, priority).prop_map(
         |(host, path, methods, (headers, query, cookies, source), priority)| {
             let source = source.into_iter().map(str::to_owned).collect();
-            let grpc = None;
-            (MatchSpec { host, path, grpc, methods, headers, query, cookies, source }, priority)
+            let (grpc, thrift) = (None, None);
+            (
+                MatchSpec { host, path, grpc, thrift, methods, headers, query, cookies, source },
+                priority,
+            )
         },
     )
 }
@@ -603,6 +606,43 @@ fn a_grpc_service_is_a_path() {
             "grpc method `` is no name",
         ]
     );
+}
+
+#[test]
+fn thrift_calls_are_found_by_service_and_method() {
+    let thrift = |service: Option<&str>, method: Option<&str>| MatchSpec {
+        thrift: Some(crate::ThriftMatchSpec {
+            service: service.map(str::to_owned),
+            method: method.map(str::to_owned),
+        }),
+        ..MatchSpec::default()
+    };
+    let table = build(&[
+        thrift(Some("shop.Orders"), None),
+        thrift(Some("shop.Orders"), Some("get")),
+        thrift(None, Some("ping")),
+    ]);
+    assert_eq!(winner(&table, "CALL", "h", "/shop.Orders/get"), Some(1));
+    assert_eq!(winner(&table, "ONEWAY", "h", "/shop.Orders/put"), Some(0));
+    assert_eq!(winner(&table, "CALL", "h", "/-/ping"), Some(2), "no service is named");
+    assert_eq!(winner(&table, "CALL", "h", "/-/pong"), None);
+    assert_eq!(winner(&table, "GET", "h", "/shop.Orders/get"), None, "not for HTTP");
+    let mut wrong = thrift(Some("a-b"), None);
+    (wrong.path, wrong.methods) = (Some("/".to_owned()), vec!["GET".to_owned()]);
+    let texts = |spec: &MatchSpec| -> Vec<String> {
+        let faults = Builder::new(1, RuleOrder::Specific).add(spec, 0, PlanId(0)).unwrap_err();
+        faults.iter().map(ToString::to_string).collect()
+    };
+    assert_eq!(
+        texts(&wrong),
+        [
+            "has a path and thrift: give one of them",
+            "has methods and thrift: a call has no HTTP method",
+            "thrift service `a-b` is no name",
+        ]
+    );
+    let nothing = ["has thrift without service and method: give one of them"];
+    assert_eq!(texts(&thrift(None, None)), nothing);
 }
 
 #[test]
