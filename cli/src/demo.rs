@@ -71,7 +71,7 @@ fn wait_for_end(service: &mut Service, events: &Receiver<Event>) {
         match event {
             Event::Signal(SIGTERM | SIGINT | SIGQUIT) => return,
             Event::Signal(_) => {}
-            Event::Change(change) => service.change(vec![change], true),
+            Event::Changes(group) => service.change(vec![group], true),
         }
     }
 }

@@ -6,7 +6,6 @@
 #![forbid(unsafe_code)]
 
 mod args;
-mod change;
 mod check;
 mod client;
 mod command;
@@ -17,6 +16,7 @@ mod doctor;
 mod expect;
 mod explain;
 mod failure;
+mod group;
 mod memory;
 mod mock;
 mod output;

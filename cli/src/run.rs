@@ -18,11 +18,11 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::Signals;
 
 use crate::args;
-use crate::change::Change;
 use crate::check;
 use crate::command::Command;
 use crate::descriptors::Descriptors;
 use crate::failure::Failure;
+use crate::group::Group;
 use crate::output;
 use crate::serve::{self, Service};
 
@@ -95,7 +95,7 @@ fn by_nofile(snapshot: &Snapshot) -> String {
 pub(crate) enum Event {
     Signal(i32),
     /// Somebody wants routes changed.
-    Change(Change),
+    Changes(Group),
 }
 
 /// Events that may wait: more changes than admin connections cannot.
@@ -193,17 +193,17 @@ impl Control {
         Ok(())
     }
 
-    /// Changes that wait together are brought to the disk and to the shards together.
+    /// Groups of changes that wait together are brought to the disk and to the shards together.
     fn take(&mut self, event: Event, events: &Receiver<Event>) {
-        let mut changes = Vec::new();
+        let mut groups = Vec::new();
         let mut signals = Vec::new();
         for event in std::iter::once(event).chain(events.try_iter().take(EVENTS_MAX)) {
             match event {
-                Event::Change(change) => changes.push(change),
+                Event::Changes(group) => groups.push(group),
                 Event::Signal(signal) => signals.push(signal),
             }
         }
-        self.service.change(changes, self.stage == Stage::Running);
+        self.service.change(groups, self.stage == Stage::Running);
         signals.into_iter().for_each(|signal| self.handle(signal));
     }
 

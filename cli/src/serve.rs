@@ -10,17 +10,17 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant, SystemTime};
 
 use control::admin::{Admin, AdminAddress, AdminState};
-use control::{Edit, Publisher, Refusal, RouteStore, Settings, Snapshot, Sources, random_seed};
+use control::{Change, Publisher, Refusal, RouteStore, Settings, Snapshot, Sources, random_seed};
 use engine::{Address, BoundListener, Liveness, ShardConfig};
 use gateway::{Caps, Gateway, ShardStart, Start, StartError};
 use observe::{AccessLog, ErrorLog, Format, Gauge, Level, Recorder, Registry, Target};
 use router::{Cluster, RouteId};
 
 use crate::args;
-use crate::change::Change;
 use crate::check;
 use crate::descriptors::Descriptors;
 use crate::failure::Failure;
+use crate::group::Group;
 use crate::memory::{self, MemoryWatch};
 use crate::output;
 use crate::run::Event;
@@ -224,21 +224,21 @@ impl Service {
 
     /// Makes changes of routes, each group as a whole or not at all, publishes what they come to,
     /// and answers those who asked for them.
-    pub(crate) fn change(&mut self, changes: Vec<Change>, running: bool) {
-        if changes.is_empty() {
+    pub(crate) fn change(&mut self, groups: Vec<Group>, running: bool) {
+        if groups.is_empty() {
             return;
         }
         if !running {
-            return changes.into_iter().for_each(|change| change.answer(Err(Refusal::Stopping)));
+            return groups.into_iter().for_each(|group| group.answer(Err(Refusal::Stopping)));
         }
-        let groups: Vec<&[Edit]> = changes.iter().map(|change| &*change.edits).collect();
-        let outcomes = self.store.change(&groups, Instant::now());
+        let asked: Vec<&[Change]> = groups.iter().map(|group| &*group.changes).collect();
+        let outcomes = self.store.change(&asked, Instant::now());
         if outcomes.iter().any(Result::is_ok) {
             self.publish_routes();
         }
         let generation = self.snapshot.generation;
-        for (change, outcome) in changes.into_iter().zip(outcomes) {
-            change.answer(outcome.map(|()| generation));
+        for (group, outcome) in groups.into_iter().zip(outcomes) {
+            group.answer(outcome.map(|()| generation));
         }
     }
 

@@ -15,9 +15,9 @@ use observe::{ErrorLog, Registry};
 use router::RouteId;
 use serde_json::json;
 
-use crate::change;
 use crate::check;
 use crate::explain;
+use crate::group;
 use crate::routes;
 use crate::run::Event;
 use crate::serve::lock;
@@ -112,7 +112,7 @@ impl Status {
             routes: Box::new(move |filter| routes::page(&list.snapshot(), filter)),
             route: Box::new(move |id| routes::one(&one.snapshot(), id)),
             explain: Box::new(move |asked| explain::page(&explain.snapshot(), asked)),
-            change: Box::new(move |edits| change::ask(&control, edits)),
+            change: Box::new(move |changes| group::ask(&control, changes)),
             connections: Content::new(move |out| out.push_str(&connections.connections())),
             metrics: Content::new(move |out| {
                 let dropped = &registry.process().error_log_dropped;

@@ -63,7 +63,8 @@ pub(crate) enum Protocols {
     Many(Vec<String>),
 }
 
-/// Something typed, with the node it was read from.
+/// Something typed, with the node it was read from. Its name is here; the spec of a route that was
+/// read as JSON has none any more.
 #[derive(Clone, Debug)]
 pub(crate) struct Item<T> {
     /// `None` when nothing could be made of it.
@@ -87,12 +88,11 @@ impl<T: DeserializeOwned> Item<T> {
 
 impl<T> Item<T> {
     fn made(name: &str, spec: T) -> Item<T> {
-        Item::plain(name, Place::default(), spec)
+        Item::plain(name.to_owned(), Place::default(), spec)
     }
 
     /// Of a place alone, without the tree that it was read from.
-    pub(crate) fn plain(name: &str, place: Place, spec: T) -> Item<T> {
-        let name = name.to_owned();
+    pub(crate) fn plain(name: String, place: Place, spec: T) -> Item<T> {
         Item { spec: Some(spec), healed: false, name, place, node: None }
     }
 

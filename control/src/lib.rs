@@ -29,7 +29,7 @@ pub use config::fuzz_config;
 pub use error::ConfigError;
 pub use publish::{Acknowledge, Publisher, Subscriber};
 pub use routes::{
-    Edit, EditFault, EditFaultKind, Names, Refusal, RouteStore, Routes, fuzz_route_changes,
+    Change, ChangeFault, ChangeFaultKind, Names, Refusal, RouteStore, Routes, fuzz_route_changes,
     fuzz_route_lines,
 };
 pub use settings::{Applies, Kind, REGISTRY, Setting, Settings, Source, Unit};

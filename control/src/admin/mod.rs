@@ -24,7 +24,7 @@ use std::time::Duration;
 pub use address::AdminAddress;
 use address::{Socket, Wake};
 pub use pages::{AdminState, Ask, Content, Readiness};
-pub(crate) use routes::edits as batch_edits;
+pub(crate) use routes::changes as batch_changes;
 pub use routes::{ExplainQuery, RouteFilter};
 
 /// Connections served at a time; one more is closed when no place comes free in [`SLOT_WAIT`].

@@ -5,7 +5,7 @@
 //! path). `/livez` and `/readyz` have a status of their own.
 
 use super::routes::{self, Asked, ExplainQuery, RouteFilter};
-use crate::routes::{Edit, Refusal};
+use crate::routes::{Change, Refusal};
 
 /// What a page says, appended to the string it is given.
 pub struct Content(Box<dyn Fn(&mut String) + Send + Sync>);
@@ -53,7 +53,7 @@ pub struct AdminState {
     /// `/explain`, text; or why the request cannot be understood.
     pub explain: Ask<ExplainQuery, Result<String, String>>,
     /// Changes routes and waits until that is done; gives the generation that has them.
-    pub change: Box<dyn Fn(Vec<Edit>) -> Result<u64, Refusal> + Send + Sync>,
+    pub change: Box<dyn Fn(Vec<Change>) -> Result<u64, Refusal> + Send + Sync>,
 }
 
 /// Answers a question.

@@ -15,7 +15,7 @@ use serde_json::json;
 use serde_json::value::RawValue;
 
 use super::pages::{AdminState, JSON, Page, TEXT, page};
-use crate::routes::{Edit, EditFault, EditFaultKind, Refusal};
+use crate::routes::{Change, ChangeFault, ChangeFaultKind, Refusal};
 
 /// Changes of one batch: some milliseconds of the control thread.
 const BATCH_CHANGES_MAX: usize = 10_000;
@@ -83,7 +83,7 @@ pub(super) fn answer(state: &AdminState, asked: &Asked<'_>) -> Option<Page> {
             match (method, id) {
                 (_, Err(_)) => page(400, TEXT, "the name is not UTF-8\n".into()),
                 (b"PUT", Ok(id)) => put(state, asked, &id),
-                (b"DELETE", Ok(id)) => change(state, asked, vec![Edit::Delete { id: id.into() }]),
+                (b"DELETE", Ok(id)) => change(state, asked, vec![Change::Delete { id: id.into() }]),
                 (_, Ok(id)) if reads => one(state, &id),
                 _ => refused_method("GET, HEAD, PUT, DELETE"),
             }
@@ -150,7 +150,7 @@ fn explain(state: &AdminState, query: &[u8]) -> Page {
 
 fn put(state: &AdminState, asked: &Asked<'_>, id: &str) -> Page {
     match route_text(asked.body, id) {
-        Ok(route) => change(state, asked, vec![Edit::Put { id: id.to_owned(), route }]),
+        Ok(route) => change(state, asked, vec![Change::Put { id: id.to_owned(), route }]),
         Err(why) => page(400, TEXT, format!("{why}\n")),
     }
 }
@@ -168,14 +168,14 @@ fn route_text(body: &[u8], id: &str) -> Result<String, String> {
 }
 
 fn batch(state: &AdminState, asked: &Asked<'_>) -> Page {
-    match edits(asked.body) {
-        Ok(edits) => change(state, asked, edits),
+    match changes(asked.body) {
+        Ok(changes) => change(state, asked, changes),
         Err(why) => page(400, TEXT, format!("{why}\n")),
     }
 }
 
 /// The changes of a batch.
-pub(crate) fn edits(body: &[u8]) -> Result<Vec<Edit>, String> {
+pub(crate) fn changes(body: &[u8]) -> Result<Vec<Change>, String> {
     #[derive(Deserialize)]
     #[serde(rename_all = "lowercase")]
     enum Typed<'a> {
@@ -192,23 +192,23 @@ pub(crate) fn edits(body: &[u8]) -> Result<Vec<Edit>, String> {
     if typed.len() > BATCH_CHANGES_MAX {
         return Err(format!("{} changes: at most {BATCH_CHANGES_MAX} in a batch", typed.len()));
     }
-    let edit = |(at, typed)| match typed {
-        Typed::Delete(id) => Ok(Edit::Delete { id }),
+    let change = |(at, typed)| match typed {
+        Typed::Delete(id) => Ok(Change::Delete { id }),
         Typed::Put(route) => {
             let named: Named = serde_json::from_str(route.get())
                 .map_err(|error| format!("change {at} has no route with an `id`: {error}"))?;
-            Ok(Edit::Put { id: named.id, route: route.get().to_owned() })
+            Ok(Change::Put { id: named.id, route: route.get().to_owned() })
         }
     };
-    typed.into_iter().enumerate().map(edit).collect()
+    typed.into_iter().enumerate().map(change).collect()
 }
 
-fn change(state: &AdminState, asked: &Asked<'_>, edits: Vec<Edit>) -> Page {
+fn change(state: &AdminState, asked: &Asked<'_>, changes: Vec<Change>) -> Page {
     if !asked.local {
         let text = "routes are changed over the unix socket only\n";
         return page(403, TEXT, text.into());
     }
-    match (state.change)(edits) {
+    match (state.change)(changes) {
         Ok(generation) => page(200, JSON, format!("{}\n", json!({ "generation": generation }))),
         Err(refusal) => refused(&refusal),
     }
@@ -228,15 +228,15 @@ fn refused(refusal: &Refusal) -> Page {
     }
 }
 
-fn faulty(faults: &[EditFault]) -> Page {
+fn faulty(faults: &[ChangeFault]) -> Page {
     // What is wrong in itself goes before what does not fit.
     let kind = faults.iter().map(|fault| fault.kind).min();
     let status = match kind {
-        Some(EditFaultKind::Unknown) => 404,
-        Some(EditFaultKind::Conflict) => 409,
+        Some(ChangeFaultKind::Unknown) => 404,
+        Some(ChangeFaultKind::Conflict) => 409,
         _ => 400,
     };
-    let shown = |fault: &EditFault| {
+    let shown = |fault: &ChangeFault| {
         json!({
             "change": fault.at,
             "id": fault.id,
@@ -267,9 +267,9 @@ mod tests {
 
     #[test]
     fn batches_as_typed() {
-        let read = |body: &str| edits(body.as_bytes());
+        let read = |body: &str| changes(body.as_bytes());
         let good = read("[{\"put\": {\"id\": \"a\", \"x\": [1]}}, {\"delete\": \"b\"}]").unwrap();
-        assert_eq!(good[1], Edit::Delete { id: "b".into() });
+        assert_eq!(good[1], Change::Delete { id: "b".into() });
         assert_eq!(good[0].id(), "a");
         for bad in ["{}", "[{\"put\": {}}]", "[{\"drop\": 1}]", "[{\"delete\": 7}]", "["] {
             assert!(read(bad).is_err(), "{bad}");

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::{fs, io};
 
 use super::*;
-use crate::routes::{EditFault, EditFaultKind, Refusal};
+use crate::routes::{ChangeFault, ChangeFaultKind, Refusal};
 
 fn state(readiness: Readiness) -> Arc<AdminState> {
     Arc::new(AdminState {
@@ -24,19 +24,19 @@ fn state(readiness: Readiness) -> Arc<AdminState> {
             "bad" => Err("no URL".to_owned()),
             _ => Ok(format!("{asked:?}")),
         }),
-        change: Box::new(|edits| match edits[0].id() {
+        change: Box::new(|changes| match changes[0].id() {
             "none" => Err(Refusal::NoJournal),
             "broken" => Err(Refusal::Journal("disk full".into())),
-            "odd" => Err(Refusal::Faults(vec![fault(EditFaultKind::Conflict)])),
-            "gone" => Err(Refusal::Faults(vec![fault(EditFaultKind::Unknown)])),
-            _ => Ok(edits.len() as u64),
+            "odd" => Err(Refusal::Faults(vec![fault(ChangeFaultKind::Conflict)])),
+            "gone" => Err(Refusal::Faults(vec![fault(ChangeFaultKind::Unknown)])),
+            _ => Ok(changes.len() as u64),
         }),
     })
 }
 
-fn fault(kind: EditFaultKind) -> EditFault {
+fn fault(kind: ChangeFaultKind) -> ChangeFault {
     let (id, message) = ("odd".to_owned(), "why".to_owned());
-    EditFault { at: 3, id, kind, line: 1, column: 7, message, hint: None }
+    ChangeFault { at: 3, id, kind, line: 1, column: 7, message, hint: None }
 }
 
 /// A folder of its own for each test, removed with it.

@@ -17,7 +17,7 @@ use super::draft::Terms;
 use super::single;
 use crate::config::{Config, Item};
 use crate::decode::Fault;
-use crate::journal::{Change, Net};
+use crate::journal::{self, Net};
 use crate::snapshot::RoutePlan;
 use crate::tree::{Place, shorten};
 
@@ -72,7 +72,9 @@ impl Overlay<'_> {
             let file = self.files.get(origin.file).copied().unwrap_or_default();
             let place = Place { file, line: origin.line, column: 1 };
             // INVARIANT: only what is live is asked for.
-            let Change::Put { id, route } = change else { unreachable!("a route that was put") };
+            let journal::Change::Put { id, route } = change else {
+                unreachable!("a route that was put")
+            };
             let (item, plan) = single::read(id, route, terms.facts, terms.make)
                 .map_err(|faults| blame(place, id, faults))?;
             Ok(Laid { item, plan, place })

@@ -21,15 +21,17 @@ pub(crate) fn read(
     make: Make,
 ) -> Result<(Item<RouteSpec>, RoutePlan), Vec<Fault>> {
     let start = Place::start(0);
-    let spec = serde_json::from_str::<RouteSpec>(text)
+    let mut spec = serde_json::from_str::<RouteSpec>(text)
         .map_err(|error| explained(text, vec![json_fault(start, &error)], facts, make))?;
     if spec.id != id {
         let message = format!("its `id` is `{}`, not `{}`", shorten(&spec.id), shorten(id));
         return Err(vec![Fault::new(start, message)]);
     }
-    let item = Item::plain(id, start, spec.clone());
+    let item = Item::plain(std::mem::take(&mut spec.id), start, spec);
     let mut faults = Vec::new();
-    let plan = facts.plan(&item, &spec, &mut faults);
+    // INVARIANT: an item that was made of a spec has it.
+    let spec = item.spec.as_ref().expect("the spec that was put in");
+    let plan = facts.plan(&item, spec, &mut faults);
     if faults.is_empty() { Ok((item, plan)) } else { Err(explained(text, faults, facts, make)) }
 }
 

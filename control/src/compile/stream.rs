@@ -159,7 +159,10 @@ fn read_line(
     faults: &mut Vec<Fault>,
 ) {
     let mut found = match serde_json::from_slice::<RouteSpec>(line) {
-        Ok(spec) => add(draft, terms, &Item::plain(&spec.id.clone(), place, spec)),
+        Ok(mut spec) => {
+            let name = std::mem::take(&mut spec.id);
+            add(draft, terms, &Item::plain(name, place, spec))
+        }
         Err(error) => vec![json_fault(place, &error)],
     };
     if found.is_empty() {

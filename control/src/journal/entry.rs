@@ -12,7 +12,7 @@ use crc::{CRC_32_ISO_HDLC, Crc, Table};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-/// Longest line, its LF included: a batch of 400 000 routes of 150 bytes.
+/// Longest line, its LF included: a group of 400 000 routes of 150 bytes.
 pub const LINE_BYTES_MAX: usize = 64 << 20;
 
 /// The CRC of gzip and Ethernet, by tables of 16 KiB.
@@ -21,7 +21,7 @@ const CRC_DIGITS: usize = 8;
 const FIRST: u8 = b' ';
 const FURTHER: u8 = b'+';
 
-/// One change of a route, as the admin API was asked for it.
+/// A change, as the journal keeps it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change<'a> {
     /// The route is set: in its place if the id exists, else behind all others.

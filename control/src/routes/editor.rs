@@ -21,9 +21,9 @@ use crate::decode::Fault;
 /// How long the id of a route that ended goes on naming it.
 const QUARANTINE: Duration = Duration::from_secs(60);
 
-/// One change.
+/// One change: a route that is put or ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Edit {
+pub enum Change {
     /// Makes this the route of the name, be it new or not.
     Put {
         /// The route's name.
@@ -38,18 +38,18 @@ pub enum Edit {
     },
 }
 
-impl Edit {
+impl Change {
     /// The name of the route.
     pub fn id(&self) -> &str {
         match self {
-            Edit::Put { id, .. } | Edit::Delete { id } => id,
+            Change::Put { id, .. } | Change::Delete { id } => id,
         }
     }
 }
 
 /// What kind of fault a change has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum EditFaultKind {
+pub enum ChangeFaultKind {
     /// The route itself is wrong.
     Invalid,
     /// There is no such route.
@@ -60,13 +60,13 @@ pub enum EditFaultKind {
 
 /// What is wrong with one change of a group.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct EditFault {
+pub struct ChangeFault {
     /// The position of the change in its group.
     pub at: usize,
     /// The name of the route.
     pub id: String,
     /// What kind of fault it is.
-    pub kind: EditFaultKind,
+    pub kind: ChangeFaultKind,
     /// Line of the route's text, from 1; 0 when the fault has no place.
     pub line: u32,
     /// Column in characters, from 1; 0 when the fault has no place.
@@ -131,13 +131,13 @@ impl Editor {
     ///
     /// # Errors
     /// All faults of all changes.
-    pub(crate) fn apply(&mut self, group: &[Edit], now: Instant) -> Result<(), Vec<EditFault>> {
+    pub(crate) fn apply(&mut self, group: &[Change], now: Instant) -> Result<(), Vec<ChangeFault>> {
         let mut trial = Trial::of(&self.routes);
         let mut faults = Vec::new();
-        for (edit, at) in group.iter().zip(0..) {
-            let done = match edit {
-                Edit::Put { id, route } => self.put(&mut trial, at, id, route, now),
-                Edit::Delete { id } => trial.delete(at, id),
+        for (change, at) in group.iter().zip(0..) {
+            let done = match change {
+                Change::Put { id, route } => self.put(&mut trial, at, id, route, now),
+                Change::Delete { id } => trial.delete(at, id),
             };
             faults.extend(done.err().into_iter().flatten());
         }
@@ -160,7 +160,7 @@ impl Editor {
         id: &str,
         text: &str,
         now: Instant,
-    ) -> Result<(), Vec<EditFault>> {
+    ) -> Result<(), Vec<ChangeFault>> {
         let read = read_route(id, text, &self.facts, self.make);
         let (item, plan) = read.map_err(|faults| invalid(at, id, faults))?;
         let Some(spec) = &item.spec else { return Ok(()) };
@@ -230,10 +230,10 @@ impl Trial {
         self.ids.get(&self.names, id)
     }
 
-    fn delete(&mut self, at: usize, id: &str) -> Result<(), Vec<EditFault>> {
+    fn delete(&mut self, at: usize, id: &str) -> Result<(), Vec<ChangeFault>> {
         let Some(route) = self.route(id) else {
             let message = "there is no route of this name".to_owned();
-            return Err(vec![EditFault::new(at, id, EditFaultKind::Unknown, message)]);
+            return Err(vec![ChangeFault::new(at, id, ChangeFaultKind::Unknown, message)]);
         };
         self.released.extend(self.table.plan(route));
         self.table = self.table.without(route);
@@ -245,31 +245,31 @@ impl Trial {
 }
 
 /// Routes that can never match after the group, said of the change that brings it about.
-fn conflicts(trial: &Trial) -> Vec<EditFault> {
+fn conflicts(trial: &Trial) -> Vec<ChangeFault> {
     let name = |route: RouteId| trial.names.get(route).unwrap_or_default();
     let mut faults = Vec::new();
     for (route, at) in &trial.put {
         for BuildError { route: hidden, other, fault } in trial.table.check(*route) {
             let taker = other.map_or(String::new(), |other| format!(" by `{}`", name(other)));
             let message = format!("route `{}`: {fault}{taker}", name(hidden));
-            faults.push(EditFault::new(*at, name(*route), EditFaultKind::Conflict, message));
+            faults.push(ChangeFault::new(*at, name(*route), ChangeFaultKind::Conflict, message));
         }
     }
     faults
 }
 
-impl EditFault {
-    fn new(at: usize, id: &str, kind: EditFaultKind, message: String) -> EditFault {
-        EditFault { at, id: id.to_owned(), kind, line: 0, column: 0, message, hint: None }
+impl ChangeFault {
+    fn new(at: usize, id: &str, kind: ChangeFaultKind, message: String) -> ChangeFault {
+        ChangeFault { at, id: id.to_owned(), kind, line: 0, column: 0, message, hint: None }
     }
 }
 
-fn invalid(at: usize, id: &str, faults: Vec<Fault>) -> Vec<EditFault> {
-    let fault = |fault: Fault| EditFault {
+fn invalid(at: usize, id: &str, faults: Vec<Fault>) -> Vec<ChangeFault> {
+    let fault = |fault: Fault| ChangeFault {
         line: fault.place.line,
         column: fault.place.column,
         hint: fault.hint,
-        ..EditFault::new(at, id, EditFaultKind::Invalid, fault.message)
+        ..ChangeFault::new(at, id, ChangeFaultKind::Invalid, fault.message)
     };
     faults.into_iter().map(fault).collect()
 }

@@ -4,8 +4,8 @@ use std::io::{Cursor, ErrorKind};
 use std::sync::{Arc, LazyLock};
 use std::time::Instant;
 
-use super::{Edit, Editor};
-use crate::admin::batch_edits;
+use super::{Change, Editor};
+use crate::admin::batch_changes;
 use crate::compile::{Compiled, Facts, Make, Resolve, compile, stream_faults};
 use crate::config::Config;
 
@@ -42,7 +42,7 @@ pub fn fuzz_route_lines(bytes: &[u8]) {
 
 /// For fuzzers: makes the changes of any bytes, twice. A group takes whole or not at all.
 pub fn fuzz_route_changes(bytes: &[u8]) {
-    let Ok(group) = batch_edits(bytes) else { return };
+    let Ok(group) = batch_changes(bytes) else { return };
     let mut editor = Editor::new(compiled());
     for _ in 0..2 {
         let before = Arc::clone(editor.routes());
@@ -57,13 +57,13 @@ pub fn fuzz_route_changes(bytes: &[u8]) {
 }
 
 /// What a name was last said to be, it is.
-fn check_last(editor: &Editor, group: &[Edit]) {
-    for (at, edit) in group.iter().enumerate() {
-        if group[at + 1..].iter().any(|later| later.id() == edit.id()) {
+fn check_last(editor: &Editor, group: &[Change]) {
+    for (at, change) in group.iter().enumerate() {
+        if group[at + 1..].iter().any(|later| later.id() == change.id()) {
             continue;
         }
-        let there = editor.has(edit.id());
-        assert_eq!(there, matches!(edit, Edit::Put { .. }), "{edit:?}");
+        let there = editor.has(change.id());
+        assert_eq!(there, matches!(change, Change::Put { .. }), "{change:?}");
     }
     assert_eq!(editor.routes().ids().len(), editor.routes().len());
 }

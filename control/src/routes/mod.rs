@@ -20,7 +20,7 @@ use router::{Match, PlanId, Query, RouteId, Table};
 use crate::snapshot::RoutePlan;
 
 pub(crate) use editor::Editor;
-pub use editor::{Edit, EditFault, EditFaultKind};
+pub use editor::{Change, ChangeFault, ChangeFaultKind};
 pub use fuzz::{fuzz_route_changes, fuzz_route_lines};
 pub(crate) use ids::Ids;
 pub use names::Names;

@@ -8,9 +8,9 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::{Edit, EditFault, Editor, Routes};
+use super::{Change, ChangeFault, Editor, Routes};
 use crate::error::ConfigError;
-use crate::journal::{Change, Journal};
+use crate::journal::{self, Journal};
 use crate::settings::Settings;
 use crate::snapshot::Snapshot;
 use crate::source::{self, Sources};
@@ -21,7 +21,7 @@ pub enum Refusal {
     /// There is no journal (T2).
     NoJournal,
     /// These changes are wrong.
-    Faults(Vec<EditFault>),
+    Faults(Vec<ChangeFault>),
     /// The journal failed (T3).
     Journal(String),
     /// The process is about to end.
@@ -78,7 +78,7 @@ impl RouteStore {
 
     /// Takes groups of changes, each as a whole or not at all; on the disk when this returns (T1).
     /// The answers are in the order of the groups.
-    pub fn change(&mut self, groups: &[&[Edit]], now: Instant) -> Vec<Result<(), Refusal>> {
+    pub fn change(&mut self, groups: &[&[Change]], now: Instant) -> Vec<Result<(), Refusal>> {
         let mut answers: Vec<_> = groups.iter().map(|group| self.take(group, now)).collect();
         if let Err(why) = self.commit() {
             for answer in answers.iter_mut().filter(|answer| answer.is_ok()) {
@@ -88,14 +88,14 @@ impl RouteStore {
         answers
     }
 
-    fn take(&mut self, group: &[Edit], now: Instant) -> Result<(), Refusal> {
+    fn take(&mut self, group: &[Change], now: Instant) -> Result<(), Refusal> {
         let Some(journal) = &mut self.journal else {
             return Err(Refusal::NoJournal);
         };
         if let Some(why) = &self.failure {
             return Err(Refusal::Journal(why.clone()));
         }
-        let changes: Vec<_> = group.iter().map(|edit| recorded(edit, &self.editor)).collect();
+        let changes: Vec<_> = group.iter().map(|change| recorded(change, &self.editor)).collect();
         self.editor.apply(group, now).map_err(Refusal::Faults)?;
         journal.append(&changes).map_err(|error| {
             let why = error.to_string();
@@ -123,10 +123,10 @@ impl RouteStore {
 }
 
 /// A change as the journal keeps it.
-fn recorded<'a>(edit: &'a Edit, editor: &Editor) -> Change<'a> {
-    match edit {
-        Edit::Put { id, route } => Change::Put { id, route },
-        Edit::Delete { id } => Change::Delete { id, declared: editor.is_declared(id) },
+fn recorded<'a>(change: &'a Change, editor: &Editor) -> journal::Change<'a> {
+    match change {
+        Change::Put { id, route } => journal::Change::Put { id, route },
+        Change::Delete { id } => journal::Change::Delete { id, declared: editor.is_declared(id) },
     }
 }
 

@@ -21,15 +21,15 @@ fn editor() -> Editor {
     Editor::new(compiled.unwrap_or_else(|| panic!("{errors:?}")))
 }
 
-fn put(id: &str, path: &str, cluster: &str) -> Edit {
+fn put(id: &str, path: &str, cluster: &str) -> Change {
     let route = format!(
         "{{\"id\": \"{id}\", \"cluster\": \"{cluster}\", \"match\": {{\"path\": \"{path}\"}}}}"
     );
-    Edit::Put { id: id.to_owned(), route }
+    Change::Put { id: id.to_owned(), route }
 }
 
-fn delete(id: &str) -> Edit {
-    Edit::Delete { id: id.to_owned() }
+fn delete(id: &str) -> Change {
+    Change::Delete { id: id.to_owned() }
 }
 
 /// Name and cluster of the route that a path takes.
@@ -72,9 +72,9 @@ fn a_group_is_judged_by_what_it_comes_to() {
 fn of_a_group_with_a_fault_nothing_is_applied_or_kept() {
     let (mut editor, now) = (editor(), Instant::now());
     let broken = "{\"id\": \"d\",\n \"cluter\": 1}".to_owned();
-    let broken = Edit::Put { id: "d".to_owned(), route: broken };
+    let broken = Change::Put { id: "d".to_owned(), route: broken };
     let wrong =
-        Edit::Put { id: "e".to_owned(), route: "{\"id\": \"f\", \"cluster\": \"app\"}".into() };
+        Change::Put { id: "e".to_owned(), route: "{\"id\": \"f\", \"cluster\": \"app\"}".into() };
     let group = [
         put("c", "/c", "nowhere"),
         put("good", "/good", "other"),
@@ -88,7 +88,7 @@ fn of_a_group_with_a_fault_nothing_is_applied_or_kept() {
         .iter()
         .map(|fault| (fault.at, fault.kind, fault.line, fault.column, fault.message.as_str()))
         .collect();
-    use EditFaultKind::{Invalid, Unknown};
+    use ChangeFaultKind::{Invalid, Unknown};
     assert_eq!(said[0], (0, Invalid, 1, 24, "unknown cluster `nowhere`"));
     assert!(said[1].4.starts_with("route `d`: path `~(` is no regular"), "{said:?}");
     assert_eq!((said[1].0, said[1].2, said[1].3), (2, 1, 49));
@@ -109,10 +109,10 @@ fn a_route_that_could_never_match_is_a_conflict() {
     let (mut editor, now) = (editor(), Instant::now());
     let faults = editor.apply(&[put("c", "/a", "app")], now).unwrap_err();
     let message = "route `c`: can never match: what it takes is taken before by `a`";
-    assert_eq!((faults[0].kind, faults[0].message.as_str()), (EditFaultKind::Conflict, message));
+    assert_eq!((faults[0].kind, faults[0].message.as_str()), (ChangeFaultKind::Conflict, message));
     let all =
         "{\"id\": \"c\", \"cluster\": \"app\", \"priority\": 5, \"match\": {\"path\": \"/a\"}}";
-    let all = Edit::Put { id: "c".to_owned(), route: all.to_owned() };
+    let all = Change::Put { id: "c".to_owned(), route: all.to_owned() };
     let faults = editor.apply(&[all], now).unwrap_err();
     assert_eq!((faults[0].id.as_str(), faults.len()), ("c", 1));
     assert!(faults[0].message.starts_with("route `a`: can never match"), "{faults:?}");

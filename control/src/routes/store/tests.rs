@@ -44,14 +44,14 @@ impl Drop for Folder {
     }
 }
 
-fn put(id: &str, path: &str) -> Edit {
+fn put(id: &str, path: &str) -> Change {
     let route =
         format!("{{\"id\": \"{id}\", \"cluster\": \"app\",\n\"match\": {{\"path\": \"{path}\"}}}}");
-    Edit::Put { id: id.to_owned(), route }
+    Change::Put { id: id.to_owned(), route }
 }
 
-fn delete(id: &str) -> Edit {
-    Edit::Delete { id: id.to_owned() }
+fn delete(id: &str) -> Change {
+    Change::Delete { id: id.to_owned() }
 }
 
 fn find(routes: &Routes, path: &str) -> Option<String> {
@@ -59,7 +59,7 @@ fn find(routes: &Routes, path: &str) -> Option<String> {
     routes.name(found.route).map(str::to_owned)
 }
 
-fn change(store: &mut RouteStore, group: &[Edit]) -> Result<(), Refusal> {
+fn change(store: &mut RouteStore, group: &[Change]) -> Result<(), Refusal> {
     store.change(&[group], Instant::now()).remove(0)
 }
 
@@ -73,7 +73,7 @@ fn what_was_acknowledged_is_there_after_a_restart_and_after_a_reload() {
     let (first, mut store) = RouteStore::load(&sources).unwrap();
     assert_eq!(first.routes.len(), 2);
     let groups = [vec![put("c", "/c"), put("a", "/aa")], vec![delete("b")], vec![delete("x")]];
-    let groups: Vec<&[Edit]> = groups.iter().map(Vec::as_slice).collect();
+    let groups: Vec<&[Change]> = groups.iter().map(Vec::as_slice).collect();
     let answers = store.change(&groups, Instant::now());
     assert!(answers[0].is_ok() && answers[1].is_ok());
     assert!(matches!(&answers[2], Err(Refusal::Faults(faults)) if faults.len() == 1));

@@ -50,11 +50,11 @@ fn measure_a_start() {
     let (_, mut store) = timed("without a journal");
     let ids: Vec<usize> = (ROUTES / 2..ROUTES + ROUTES / 2).collect();
     for batch in ids.chunks(BATCH) {
-        let put = |index: &usize| Edit::Put {
+        let put = |index: &usize| Change::Put {
             id: format!("route-{index}"),
             route: line(*index, "journal"),
         };
-        let group: Vec<Edit> = batch.iter().map(put).collect();
+        let group: Vec<Change> = batch.iter().map(put).collect();
         change(&mut store, &group).unwrap();
     }
     drop(store);
@@ -64,7 +64,7 @@ fn measure_a_start() {
     for index in (0..count).map(|number| number * 37) {
         let id = format!("new-{index}");
         let route = line(index, "new").replace(&format!("route-{index}"), &id);
-        store.editor.apply(&[Edit::Put { id, route }], start).unwrap();
+        store.editor.apply(&[Change::Put { id, route }], start).unwrap();
     }
     let each_us = start.elapsed().as_secs_f64() * 1e6 / count as f64;
     println!("a new route in memory: {each_us:.1} us");

@@ -31,7 +31,7 @@ fn text(id: &str, path: &str, host: &str, priority: i32, cluster: &str) -> Strin
     )
 }
 
-fn edit() -> impl Strategy<Value = Edit> {
+fn any_change() -> impl Strategy<Value = Change> {
     let id = || prop::sample::select(&IDS[..]);
     let put = (
         id(),
@@ -40,22 +40,22 @@ fn edit() -> impl Strategy<Value = Edit> {
         prop::sample::select(vec![0, 0, 0, 3, -3]),
         prop::sample::select(vec!["app", "other"]),
     );
-    let put = put.prop_map(|(id, path, host, priority, cluster)| Edit::Put {
+    let put = put.prop_map(|(id, path, host, priority, cluster)| Change::Put {
         id: id.to_owned(),
         route: text(id, path, host, priority, cluster),
     });
-    prop_oneof![3 => put, 2 => id().prop_map(|id| Edit::Delete { id: id.to_owned() })]
+    prop_oneof![3 => put, 2 => id().prop_map(|id| Change::Delete { id: id.to_owned() })]
 }
 
 #[derive(Clone, Debug)]
 enum Step {
-    Change(Vec<Edit>),
+    Change(Vec<Change>),
     Compact,
 }
 
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
-        6 => prop::collection::vec(edit(), 1..4).prop_map(Step::Change),
+        6 => prop::collection::vec(any_change(), 1..4).prop_map(Step::Change),
         1 => Just(Step::Compact),
     ]
 }
@@ -116,7 +116,7 @@ proptest! {
             IDS.map(|id| (store.editor.has(id), store.editor.is_declared(id))), names
         );
         // A new one comes behind all others, and takes no one's id.
-        let new = Edit::Put { id: "new".into(), route: text("new", "/new", "", 0, "app") };
+        let new = Change::Put { id: "new".into(), route: text("new", "/new", "", 0, "app") };
         change(&mut store, &[new]).unwrap();
         let routes = store.routes();
         prop_assert_eq!(routes.ids().last().map(|id| routes.name(*id)), Some(Some("new")));
@@ -143,8 +143,10 @@ fn files_may_change_beneath_a_journal() {
     let folder = Folder::new("beneath");
     let head = head(&folder, "specific");
     let (_, mut store) = RouteStore::load(&folder.write(&(head.clone() + THREE))).unwrap();
-    let put =
-        |id: &str, path: &str| Edit::Put { id: id.to_owned(), route: text(id, path, "", 0, "app") };
+    let put = |id: &str, path: &str| Change::Put {
+        id: id.to_owned(),
+        route: text(id, path, "", 0, "app"),
+    };
     change(&mut store, &[put("d", "/d"), put("b", "/b"), delete("c")]).unwrap();
     change(&mut store, &[put("gone", "/gone"), delete("gone"), put("c", "/c")]).unwrap();
     drop(store);
@@ -171,7 +173,7 @@ fn only_what_a_journal_comes_to_must_fit_the_configuration() {
     let folder = Folder::new("fit");
     let head = head(&folder, "specific");
     let (_, mut store) = RouteStore::load(&folder.write(&(head.clone() + THREE))).unwrap();
-    let put = |id: &str, path: &str, cluster: &str| Edit::Put {
+    let put = |id: &str, path: &str, cluster: &str| Change::Put {
         id: id.to_owned(),
         route: text(id, path, "", 0, cluster),
     };
@@ -209,7 +211,7 @@ fn who_is_in_whose_way_is_said_of_the_journal() {
     let folder = Folder::new("way");
     let head = head(&folder, "specific");
     let (_, mut store) = RouteStore::load(&folder.write(&(head.clone() + THREE))).unwrap();
-    let put = Edit::Put { id: "z".into(), route: text("z", "/z/*", "", 1, "app") };
+    let put = Change::Put { id: "z".into(), route: text("z", "/z/*", "", 1, "app") };
     change(&mut store, &[put]).unwrap();
     drop(store);
     let hidden = format!("{head}routes: [{{id: q, match: {{path: /z/q}}, cluster: app}}]\n");

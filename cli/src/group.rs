@@ -1,21 +1,21 @@
-//! Changes of routes on their way from admin connections to the control thread, and back.
+//! Groups of changes on their way from admin connections to the control thread, and back.
 
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
-use control::{Edit, Refusal};
+use control::{Change, Refusal};
 
 use crate::run::Event;
 
 /// A group of changes that somebody waits for.
-pub(crate) struct Change {
-    pub(crate) edits: Vec<Edit>,
+pub(crate) struct Group {
+    pub(crate) changes: Vec<Change>,
     answer: SyncSender<Result<u64, Refusal>>,
 }
 
-impl Change {
-    fn new(edits: Vec<Edit>) -> (Change, Receiver<Result<u64, Refusal>>) {
+impl Group {
+    fn new(changes: Vec<Change>) -> (Group, Receiver<Result<u64, Refusal>>) {
         let (answer, answers) = sync_channel(1);
-        (Change { edits, answer }, answers)
+        (Group { changes, answer }, answers)
     }
 
     /// Tells the generation that has the changes, or why there is none.
@@ -25,10 +25,10 @@ impl Change {
     }
 }
 
-/// Hands changes to the control thread and waits for its answer.
-pub(crate) fn ask(control: &SyncSender<Event>, edits: Vec<Edit>) -> Result<u64, Refusal> {
-    let (change, answers) = Change::new(edits);
+/// Hands changes to the control thread as a group and waits for its answer.
+pub(crate) fn ask(control: &SyncSender<Event>, changes: Vec<Change>) -> Result<u64, Refusal> {
+    let (group, answers) = Group::new(changes);
     // A control thread that is gone or going drops what it was sent.
-    control.send(Event::Change(change)).map_err(|_| Refusal::Stopping)?;
+    control.send(Event::Changes(group)).map_err(|_| Refusal::Stopping)?;
     answers.recv().unwrap_or(Err(Refusal::Stopping))
 }
