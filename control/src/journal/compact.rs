@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 
-use super::entry::{self, Change};
+use super::entry::{self, Change, Head};
 use super::folder::{self, FILE_MODE, Files};
 use super::net::Net;
 use crate::error::ConfigError;
@@ -102,8 +102,8 @@ pub(super) fn write(
     is_given_up: &AtomicBool,
 ) -> Result<u64, ConfigError> {
     let mut net = Net::new(RandomState::new());
-    for path in files.paths() {
-        net.read(path, u64::MAX, &mut || check(is_given_up))?;
+    for part in files.parts() {
+        net.read(&part, u64::MAX, &mut || check(is_given_up))?;
     }
     let cannot = |error: io::Error| folder::fault(to, "cannot be written", &error);
     let mut options = File::options();
@@ -115,17 +115,20 @@ pub(super) fn write(
     Ok(bytes)
 }
 
-/// Writes what counts, one id an entry, in the order of places.
+/// Writes the head, and what counts, one id an entry, in the order of places.
 pub(super) fn write_net<S: BuildHasher>(
     net: Net<S>,
     out: &mut impl io::Write,
     is_given_up: &AtomicBool,
 ) -> io::Result<u64> {
-    let (mut bytes, mut line) = (0, Vec::new());
-    for index in net.in_order() {
+    let (in_order, mut line) = (net.in_order(), Vec::new());
+    entry::encode_head(&mut line, net.last(), Head { entries: in_order.len() as u64 })?;
+    out.write_all(&line)?;
+    let mut bytes = line.len() as u64;
+    for (index, number) in in_order.into_iter().zip(1..) {
         check(is_given_up)?;
         line.clear();
-        net.with(index, |last, _| encode(&mut line, last, net.is_ended(index)))??;
+        net.with(index, |last, _| encode(&mut line, number, last, net.is_ended(index)))??;
         out.write_all(&line)?;
         bytes += line.len() as u64;
     }
@@ -134,12 +137,12 @@ pub(super) fn write_net<S: BuildHasher>(
 
 /// A put behind a declared delete keeps it: without it, the put would take the place of the route
 /// that the configuration files declare.
-fn encode(line: &mut Vec<u8>, last: Change<'_>, is_ended: bool) -> io::Result<()> {
+fn encode(line: &mut Vec<u8>, number: u64, last: Change<'_>, is_ended: bool) -> io::Result<()> {
     let delete = Change::Delete { id: last.id(), declared: true };
     match last {
-        Change::Put { .. } if is_ended => entry::encode(line, true, &[delete, last]),
-        Change::Put { .. } => entry::encode(line, true, &[last]),
-        Change::Delete { .. } => entry::encode(line, true, &[delete]),
+        Change::Put { .. } if is_ended => entry::encode(line, true, number, &[delete, last]),
+        Change::Put { .. } => entry::encode(line, true, number, &[last]),
+        Change::Delete { .. } => entry::encode(line, true, number, &[delete]),
     }
 }
 

@@ -1,9 +1,13 @@
-//! One entry, one line: `CRC MARK JSON LF`.
+//! One entry, one line: `CRC MARK NUMBER BLANK JSON LF`.
 //!
 //! The CRC-32 is of everything between it and the LF, in 8 hex digits. The mark is a blank for the
 //! first entry of a commit and a plus for the others, so that a reader knows what one torn write
-//! can have touched. The JSON is an array of `{"put":"id","route":{…}}`, `{"delete":"id"}` and
+//! can have touched. Entries are numbered from 1, so that one that was taken out is missed. The
+//! JSON is an array of `{"put":"id","route":{…}}`, `{"delete":"id"}` and
 //! `{"delete":"id","declared":true}`. An LF cannot stand inside.
+//!
+//! A base begins with its head, a line of the same form: the number is that of the last entry that
+//! went into the base, and the JSON is `{"entries":N}`, how many lines follow.
 
 use std::borrow::Cow;
 use std::io::{self, Write as _};
@@ -109,23 +113,56 @@ fn invalid(message: String) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidInput, message)
 }
 
-/// Appends `changes` as one line. `is_first` says that a commit begins with it. After an error
-/// `out` is as before.
-pub(super) fn encode(out: &mut Vec<u8>, is_first: bool, changes: &[Change<'_>]) -> io::Result<()> {
+/// What a base begins with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Head {
+    /// Lines behind it.
+    pub(super) entries: u64,
+}
+
+/// Appends `changes` as entry `number`. `is_first` says that a commit begins with it. After an
+/// error `out` is as before.
+pub(super) fn encode(
+    out: &mut Vec<u8>,
+    is_first: bool,
+    number: u64,
+    changes: &[Change<'_>],
+) -> io::Result<()> {
+    let changes = changes.iter().map(Written::of).collect::<io::Result<Vec<_>>>()?;
+    encode_json(out, is_first, number, &changes)
+}
+
+/// Appends the head of a base that entries up to `last` went into.
+pub(super) fn encode_head(out: &mut Vec<u8>, last: u64, head: Head) -> io::Result<()> {
+    encode_json(out, true, last, &head)
+}
+
+fn encode_json(
+    out: &mut Vec<u8>,
+    is_first: bool,
+    number: u64,
+    json: &impl Serialize,
+) -> io::Result<()> {
     let start = out.len();
-    let written = write_line(out, is_first, changes);
+    let written = write_line(out, is_first, number, json);
     if written.is_err() {
         out.truncate(start);
     }
     written
 }
 
-fn write_line(out: &mut Vec<u8>, is_first: bool, changes: &[Change<'_>]) -> io::Result<()> {
-    let changes = changes.iter().map(Written::of).collect::<io::Result<Vec<_>>>()?;
+fn write_line(
+    out: &mut Vec<u8>,
+    is_first: bool,
+    number: u64,
+    json: &impl Serialize,
+) -> io::Result<()> {
     let start = out.len();
     out.extend_from_slice(&[b'0'; CRC_DIGITS]);
     out.push(if is_first { FIRST } else { FURTHER });
-    serde_json::to_writer(&mut *out, &changes)?;
+    write!(out, "{number} ")?;
+    serde_json::to_writer(&mut *out, json)?;
     if out.len() - start >= LINE_BYTES_MAX {
         return Err(invalid("more than 64 MiB in one entry".to_owned()));
     }
@@ -148,54 +185,25 @@ fn checksum(bytes: &[u8]) -> [u8; CRC_DIGITS] {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Sound<'a> {
     pub(super) is_first: bool,
+    pub(super) number: u64,
     pub(super) json: &'a [u8],
 }
 
-/// The line without its frame, if it is whole: LF, checksum and mark are right.
+/// The line without its frame, if it is whole: LF, checksum, mark and number are right.
 pub(super) fn unseal(line: &[u8]) -> Option<Sound<'_>> {
     let (digits, rest) = line.strip_suffix(b"\n")?.split_at_checked(CRC_DIGITS)?;
-    let (mark, json) = rest.split_first()?;
+    let (mark, text) = rest.split_first()?;
     let is_right = matches!(*mark, FIRST | FURTHER) && checksum(rest) == digits;
-    is_right.then_some(Sound { is_first: *mark == FIRST, json })
+    let blank = text.iter().position(|byte| !byte.is_ascii_digit()).filter(|_| is_right)?;
+    let (number, json) = (&text[..blank], text[blank..].strip_prefix(b" ")?);
+    let number = str::from_utf8(number).ok()?.parse().ok()?;
+    Some(Sound { is_first: *mark == FIRST, number, json })
 }
 
 /// The texts of an entry's changes, in order; each is a part of `json`.
 pub(super) fn texts(json: &[u8]) -> Result<Vec<&str>, String> {
     let raw: Vec<&RawValue> = serde_json::from_slice(json).map_err(|error| error.to_string())?;
     Ok(raw.into_iter().map(RawValue::get).collect())
-}
-
-/// For fuzzers: any bytes, as a segment and as an entry with a right checksum.
-pub fn fuzz_journal(bytes: &[u8]) {
-    if let Ok((whole, _)) = super::segment::whole_bytes(bytes) {
-        let cut = &bytes[..usize::try_from(whole).expect("a part of the input")];
-        let again = super::segment::whole_bytes(cut).ok();
-        assert_eq!(again.map(|(whole, _)| whole), Some(whole), "what is whole stays whole");
-    }
-    let Ok(texts) = texts(bytes) else { return };
-    let written: Result<Vec<_>, _> = texts.into_iter().map(Written::parse).collect();
-    let Ok(written) = written else { return };
-    let changes: Result<Vec<_>, _> = written.iter().map(Written::change).collect();
-    let Ok(changes) = changes else { return };
-    let mut line = Vec::new();
-    encode(&mut line, true, &changes).expect("what was read can be written");
-    let json = unseal(&line).expect("a right checksum").json;
-    let read = self::texts(json).expect("an array");
-    assert_eq!(read.len(), changes.len());
-    for (text, change) in read.into_iter().zip(&changes) {
-        let written = Written::parse(text).expect("a change");
-        assert_same(written.change().expect("a put or a delete"), *change);
-    }
-}
-
-/// Equal, but for line breaks between the tokens of a route.
-fn assert_same(read: Change<'_>, written: Change<'_>) {
-    match (read, written) {
-        (Change::Put { id, route }, Change::Put { id: id_before, route: before }) => {
-            assert_eq!((id, route), (id_before, before.replace('\n', " ").as_str()));
-        }
-        (read, written) => assert_eq!(read, written),
-    }
 }
 
 #[cfg(test)]
@@ -207,7 +215,7 @@ mod tests {
 
     fn line(changes: &[Change<'_>]) -> String {
         let mut out = Vec::new();
-        encode(&mut out, true, changes).unwrap();
+        encode(&mut out, true, 17, changes).unwrap();
         String::from_utf8(out).unwrap()
     }
 
@@ -219,7 +227,22 @@ mod tests {
     fn a_line_is_stable() {
         let changes = [PUT, DELETE, Change::Delete { id: "", declared: false }];
         let json = r#"[{"put":"a\"b","route":{"x": [1]}},{"delete":"c","declared":true},"#;
-        assert_eq!(line(&changes), format!("d155426d {json}{{\"delete\":\"\"}}]\n"));
+        assert_eq!(line(&changes), format!("7816c687 17 {json}{{\"delete\":\"\"}}]\n"));
+        let mut head = Vec::new();
+        encode_head(&mut head, 12, Head { entries: 3 }).unwrap();
+        assert_eq!(str::from_utf8(&head), Ok("14a491e2 12 {\"entries\":3}\n"));
+    }
+
+    #[test]
+    fn a_number_is_digits_and_a_blank() {
+        for text in ["", " ", "1", "+1 []", "-1 []", " 1 []", "x []", "18446744073709551616 []"] {
+            let rest = format!(" {text}");
+            let digits = checksum(rest.as_bytes());
+            let line = [&digits[..], rest.as_bytes(), b"\n"].concat();
+            assert_eq!(unseal(&line), None, "{text}");
+        }
+        let sound = Sound { is_first: true, number: 17, json: b"[]" };
+        assert_eq!(unseal(line(&[]).as_bytes()), Some(sound));
     }
 
     #[test]
@@ -242,7 +265,7 @@ mod tests {
     #[test]
     fn line_breaks_of_a_route_become_blanks() {
         let text = line(&[Change::Put { id: "a\nb", route: "{\n\"x\":\n1}" }]);
-        assert_eq!(&text[9..], "[{\"put\":\"a\\nb\",\"route\":{ \"x\": 1}}]\n");
+        assert_eq!(&text[12..], "[{\"put\":\"a\\nb\",\"route\":{ \"x\": 1}}]\n");
     }
 
     #[test]
@@ -250,7 +273,7 @@ mod tests {
         let mut out = Vec::from(*b"before");
         for route in ["", "1", "[]", "{", "{}{}", "{}},{\"delete\":\"x\"", "{\"a\":\"\n\"}"] {
             let changes = [DELETE, Change::Put { id: "a", route }];
-            let error = encode(&mut out, false, &changes).unwrap_err();
+            let error = encode(&mut out, false, 1, &changes).unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::InvalidInput, "{route}");
             assert_eq!(out, b"before");
         }
@@ -261,9 +284,9 @@ mod tests {
         let frame = line(&[Change::Put { id: "", route: "{}" }]).len();
         let route = format!("{{{}}}", " ".repeat(LINE_BYTES_MAX - frame));
         let mut out = Vec::new();
-        encode(&mut out, true, &[Change::Put { id: "", route: &route }]).unwrap();
+        encode(&mut out, true, 17, &[Change::Put { id: "", route: &route }]).unwrap();
         assert_eq!(out.len(), LINE_BYTES_MAX);
-        let error = encode(&mut out, true, &[Change::Put { id: "x", route: &route }]);
+        let error = encode(&mut out, true, 17, &[Change::Put { id: "x", route: &route }]);
         assert_eq!(error.unwrap_err().to_string(), "more than 64 MiB in one entry");
     }
 
@@ -285,13 +308,5 @@ mod tests {
             read(r#"{"route":{},"put":"\u0061"}"#).unwrap(),
             r#"Put { id: "a", route: "{}" }"#
         );
-    }
-
-    #[test]
-    fn the_fuzz_function_takes_its_own_lines() {
-        fuzz_journal(line(&[PUT, DELETE]).as_bytes());
-        fuzz_journal(&line(&[PUT, DELETE]).as_bytes()[9..]);
-        fuzz_journal(b"[{\"put\":\"a\",\"route\":{\n}}]");
-        fuzz_journal(b"no\nline\n");
     }
 }

@@ -119,8 +119,10 @@ impl Files {
     }
 
     /// The files in the order of their entries.
-    pub(super) fn paths(&self) -> impl Iterator<Item = PathBuf> {
-        self.base_path().into_iter().chain(self.segments().map(|number| self.segment(number)))
+    pub(super) fn parts(&self) -> impl Iterator<Item = Part> {
+        let base = self.base_path().map(|path| Part { path, is_base: true });
+        let segment = |number| Part { path: self.segment(number), is_base: false };
+        base.into_iter().chain(self.segments().map(segment))
     }
 
     /// Where the base that takes the place of all these files is written, and where it goes then.
@@ -137,6 +139,13 @@ impl Files {
         }
         Ok(())
     }
+}
+
+/// A file that counts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Part {
+    pub(super) path: PathBuf,
+    pub(super) is_base: bool,
 }
 
 /// A name of a file of the journal, with its number.

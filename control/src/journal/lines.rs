@@ -4,8 +4,8 @@ use std::fs::File;
 use std::io::{self, BufRead as _, BufReader, Read};
 use std::path::Path;
 
-use super::entry::{self, Change, LINE_BYTES_MAX, Written};
-use super::folder;
+use super::entry::{self, Change, Head, LINE_BYTES_MAX, Written};
+use super::folder::{self, Part};
 use crate::error::ConfigError;
 
 /// Read at a time: a few hundred routes.
@@ -65,11 +65,6 @@ impl<R: Read> Lines<R> {
         self.end += length as u64;
         Ok((length > 0).then_some(Line { bytes: &self.line, number: self.number, at }))
     }
-
-    /// Offset behind the line that was read last.
-    pub(super) fn end(&self) -> u64 {
-        self.end
-    }
 }
 
 /// One change of a file, and where its text stands.
@@ -83,28 +78,74 @@ pub(super) struct Item<'a> {
 }
 
 /// Gives each change in the first `bytes` of a file, in order. A line that is not a whole entry is
-/// a fault.
+/// a fault, and so is one that is missing: `next` is the number of the entry that the file begins
+/// with, or that its base has taken in up to, and afterwards that of the entry behind it.
 pub(super) fn scan(
-    path: &Path,
+    part: &Part,
     bytes: u64,
+    next: &mut u64,
     visit: &mut dyn FnMut(Item<'_>) -> Result<(), ConfigError>,
 ) -> Result<(), ConfigError> {
-    let cannot = |error: io::Error| folder::fault(path, "cannot be read", &error);
-    let mut lines = Lines::new(File::open(path).map_err(cannot)?.take(bytes));
+    let cannot = |error: io::Error| folder::fault(&part.path, "cannot be read", &error);
+    let input = File::open(&part.path).map_err(cannot)?.take(bytes);
+    scan_input(part, input, next, visit)
+}
+
+/// As [`scan`], of what was read elsewhere.
+pub(super) fn scan_input(
+    part: &Part,
+    input: impl Read,
+    next: &mut u64,
+    visit: &mut dyn FnMut(Item<'_>) -> Result<(), ConfigError>,
+) -> Result<(), ConfigError> {
+    let cannot = |error: io::Error| folder::fault(&part.path, "cannot be read", &error);
+    let mut lines = Lines::new(input);
+    let head = if part.is_base { Some(scan_head(&part.path, &mut lines)?) } else { None };
+    let mut number = if head.is_some() { 1 } else { *next };
     while let Some(line) = lines.next().map_err(cannot)? {
-        scan_line(path, &line, visit)?;
+        scan_line(&part.path, &line, number, visit)?;
+        number = number.saturating_add(1);
     }
+    let Some((last, Head { entries })) = head else {
+        *next = number;
+        return Ok(());
+    };
+    if number - 1 != entries {
+        let origin = Origin { file: &part.path, line: lines.number };
+        let message = format!("{DAMAGED}: entry {number} of {entries} should be here");
+        return Err(origin.fault(message));
+    }
+    *next = last.saturating_add(1);
     Ok(())
+}
+
+/// The number of the last entry that went into a base, and what else its first line says.
+pub(super) fn scan_head(
+    path: &Path,
+    lines: &mut Lines<impl Read>,
+) -> Result<(u64, Head), ConfigError> {
+    let origin = Origin { file: path, line: 1 };
+    let line = lines.next().map_err(|error| folder::fault(path, "cannot be read", &error))?;
+    let sound = line.and_then(|line| entry::unseal(line.bytes));
+    let sound = sound.ok_or_else(|| origin.fault(BROKEN))?;
+    let head = serde_json::from_slice(sound.json)
+        .map_err(|error| origin.fault(format!("{DAMAGED}: no head of a base: {error}")))?;
+    Ok((sound.number, head))
 }
 
 fn scan_line(
     path: &Path,
     line: &Line<'_>,
+    number: u64,
     visit: &mut dyn FnMut(Item<'_>) -> Result<(), ConfigError>,
 ) -> Result<(), ConfigError> {
     let origin = Origin { file: path, line: line.number };
     let fault = |message: String| origin.fault(message);
     let sound = entry::unseal(line.bytes).ok_or_else(|| origin.fault(BROKEN))?;
+    if sound.number != number {
+        let found = sound.number;
+        return Err(fault(format!("{DAMAGED}: entry {number} should be here, not {found}")));
+    }
     for text in entry::texts(sound.json).map_err(fault)? {
         let written = Written::parse(text).map_err(fault)?;
         let change = written.change().map_err(fault)?;
@@ -115,6 +156,8 @@ fn scan_line(
     }
     Ok(())
 }
+
+const DAMAGED: &str = "the journal is damaged";
 
 /// Said of a line that is damaged where no torn write can be the reason.
 pub(super) const BROKEN: &str = "the journal is damaged: this line does not match its checksum";
@@ -131,7 +174,7 @@ mod tests {
         assert_eq!(lines.next().unwrap(), Some(line(b"\n", 2, 3)));
         assert_eq!(lines.next().unwrap(), Some(line(b"c", 3, 4)));
         assert_eq!(lines.next().unwrap(), None);
-        assert_eq!(lines.end(), 5);
+        assert_eq!(lines.end, 5);
     }
 
     #[test]

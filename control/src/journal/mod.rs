@@ -16,7 +16,10 @@
 //! - J4 Only the last commit of the journal can be torn: each is on the disk before the next is
 //!   written. A broken line anywhere else is a fault with its place and refuses the start. Damage
 //!   that reaches into the first entry of the last commit passes for a torn one.
-//! - J5 A base keeps for each id its last route, at the place of the first put since the last
+//! - J5 Entries are numbered over all files, and a base says how many lines it has and up to which
+//!   entry. A line that was taken out is a fault where the next one stands; only the last ones of
+//!   the journal can go unnoticed, since they look as if they had never been committed.
+//! - J6 A base keeps for each id its last route, at the place of the first put since the last
 //!   delete. It keeps a delete only where the configuration files declared the id.
 //!
 //! Owned by the control thread. Cost: `append` copies and checks the text, `commit` is one write
@@ -26,6 +29,7 @@
 mod compact;
 mod entry;
 mod folder;
+mod fuzz;
 mod lines;
 mod net;
 mod segment;
@@ -42,7 +46,8 @@ use folder::{Files, Lock};
 use lines::Origin;
 use segment::Segment;
 
-pub use entry::{Change, LINE_BYTES_MAX, fuzz_journal};
+pub use entry::{Change, LINE_BYTES_MAX};
+pub use fuzz::fuzz_journal;
 pub(crate) use net::Net;
 
 /// Below this many bytes of segments nothing is compacted: a replay of them takes milliseconds.
@@ -61,6 +66,8 @@ pub struct Journal {
     current: Segment,
     /// Entries that the next commit writes.
     pending: Vec<u8>,
+    /// The number of the next entry.
+    next: u64,
     /// Why nothing more is taken.
     failure: Option<Failure>,
     running: Option<Work>,
@@ -98,7 +105,7 @@ impl Journal {
         let fault = |what: &str, error: io::Error| folder::fault(folder, what, &error);
         let mut files = Files::find(folder)?;
         files.sweep().map_err(|error| fault("cannot be cleaned up", error))?;
-        segment::mend(&files, warnings)?;
+        let last = segment::mend(&files, warnings)?;
         files.last = files.last.max(files.base + 1);
         let current = Segment::open(&files).map_err(|error| fault("takes no segment", error))?;
         let closed = files.segments().filter(|number| *number < files.last);
@@ -109,6 +116,7 @@ impl Journal {
             current,
             files,
             pending: Vec::new(),
+            next: last.saturating_add(1),
             failure: None,
             running: None,
             bytes_min: SEGMENTS_BYTES_MIN,
@@ -122,12 +130,11 @@ impl Journal {
     ///
     /// # Errors
     ///
-    /// A file cannot be read, or a line is broken.
+    /// A file cannot be read, or a line is broken or missing.
     pub(crate) fn net(&self) -> Result<Net, ConfigError> {
         let mut net = Net::new(RandomState::new());
-        for path in self.files.paths() {
-            let bytes = self.committed_bytes(&path);
-            net.read(path, bytes, &mut || Ok(()))?;
+        for part in self.files.parts() {
+            net.read(&part, self.committed_bytes(&part.path), &mut || Ok(()))?;
         }
         Ok(net)
     }
@@ -140,8 +147,9 @@ impl Journal {
     /// Gives every committed change in order, with the place it stands at.
     #[cfg(test)]
     fn replay(&self, apply: &mut dyn FnMut(Change<'_>, Origin<'_>)) -> Result<(), ConfigError> {
-        for path in self.files.paths() {
-            lines::scan(&path, self.committed_bytes(&path), &mut |item| {
+        let mut next = 1;
+        for part in self.files.parts() {
+            lines::scan(&part, self.committed_bytes(&part.path), &mut next, &mut |item| {
                 apply(item.change, item.origin);
                 Ok(())
             })?;
@@ -164,7 +172,9 @@ impl Journal {
             return Ok(());
         }
         let is_first = self.pending.is_empty();
-        entry::encode(&mut self.pending, is_first, changes)
+        entry::encode(&mut self.pending, is_first, self.next, changes)?;
+        self.next += 1;
+        Ok(())
     }
 
     /// Brings all appended entries to the disk with one write and one `fdatasync`. Without entries

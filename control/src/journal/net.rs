@@ -15,7 +15,7 @@ use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
 use super::entry::{Change, Written};
-use super::folder;
+use super::folder::{self, Part};
 use super::lines::{self, Item, Origin};
 use crate::error::ConfigError;
 
@@ -28,6 +28,8 @@ pub(crate) struct Net<S = RandomState> {
     slots: Vec<Slot>,
     /// Counts changes, so that places are in order.
     count: u64,
+    /// The number of the entry behind all that were read.
+    next: u64,
 }
 
 /// One id, found again by the text of its last change.
@@ -48,21 +50,29 @@ struct Slot {
 impl<S: BuildHasher> Net<S> {
     pub(super) fn new(hasher: S) -> Net<S> {
         let heads = HashMap::with_hasher(hasher);
-        Net { files: Vec::new(), heads, slots: Vec::new(), count: 0 }
+        Net { files: Vec::new(), heads, slots: Vec::new(), count: 0, next: 1 }
     }
 
     /// Takes in the first `bytes` of a file, unless `go_on` ends it before.
     pub(super) fn read(
         &mut self,
-        path: PathBuf,
+        part: &Part,
         bytes: u64,
         go_on: &mut dyn FnMut() -> io::Result<()>,
     ) -> Result<(), ConfigError> {
-        let cannot = |error: io::Error| folder::fault(&path, "cannot be read", &error);
-        self.files.push((path.clone(), File::open(&path).map_err(cannot)?));
-        lines::scan(&path, bytes, &mut |item| {
+        let cannot = |error: io::Error| folder::fault(&part.path, "cannot be read", &error);
+        self.files.push((part.path.clone(), File::open(&part.path).map_err(cannot)?));
+        let mut next = self.next;
+        lines::scan(part, bytes, &mut next, &mut |item| {
             go_on().and_then(|()| self.take(&item)).map_err(cannot)
-        })
+        })?;
+        self.next = next;
+        Ok(())
+    }
+
+    /// The number of the last entry that was read.
+    pub(super) fn last(&self) -> u64 {
+        self.next - 1
     }
 
     fn take(&mut self, item: &Item<'_>) -> io::Result<()> {

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::entry;
 use super::folder::{self, FILE_MODE, Files};
-use super::lines::{BROKEN, Lines, Origin};
+use super::lines::{self, BROKEN, Lines, Origin};
 use crate::error::ConfigError;
 
 /// An open segment.
@@ -47,23 +47,28 @@ impl Segment {
 }
 
 /// Cuts off what the last commit of the journal left unfinished. It is in the last segment that
-/// holds anything: one that is empty has only been made.
-pub(super) fn mend(files: &Files, warnings: &mut Vec<String>) -> Result<(), ConfigError> {
+/// holds anything: one that is empty has only been made. Gives the number of the last entry that
+/// is left.
+pub(super) fn mend(files: &Files, warnings: &mut Vec<String>) -> Result<u64, ConfigError> {
+    let mut is_closed = false;
     for number in files.segments().rev() {
         let path = files.segment(number);
         let cannot = |error: io::Error| folder::fault(&path, "cannot be mended", &error);
         let file = File::options().read(true).write(true).open(&path).map_err(cannot)?;
         let bytes = file.metadata().map_err(cannot)?.len();
-        if bytes > 0 {
-            let (whole, line) = whole_bytes(&file).map_err(|broken| broken.fault(&path))?;
-            if whole < bytes {
-                file.set_len(whole).and_then(|()| file.sync_all()).map_err(cannot)?;
-                warnings.push(warning(&path, line, bytes - whole));
-            }
-            break;
+        let whole = Whole::of(&file).map_err(|broken| broken.fault(&path))?;
+        if whole.bytes < bytes && !is_closed {
+            file.set_len(whole.bytes).and_then(|()| file.sync_all()).map_err(cannot)?;
+            warnings.push(warning(&path, whole.line, bytes - whole.bytes));
         }
+        if let Some(last) = whole.last {
+            return Ok(last);
+        }
+        is_closed |= bytes > 0;
     }
-    Ok(())
+    let Some(path) = files.base_path() else { return Ok(0) };
+    let file = File::open(&path).map_err(|error| folder::fault(&path, "cannot be read", &error))?;
+    lines::scan_head(&path, &mut Lines::new(file)).map(|(last, _)| last)
 }
 
 fn warning(path: &Path, line: u32, bytes: u64) -> String {
@@ -88,18 +93,34 @@ impl Broken {
     }
 }
 
-/// Length of the whole entries at the start of a segment, and the line that comes behind them.
-pub(super) fn whole_bytes(segment: impl Read) -> Result<(u64, u32), Broken> {
-    let mut lines = Lines::new(segment);
-    let mut torn = None;
-    let mut next = 1;
-    while let Some(line) = lines.next().map_err(Broken::Unreadable)? {
-        next = line.number.saturating_add(1);
-        match (entry::unseal(line.bytes), torn) {
-            (None, None) => torn = Some((line.at, line.number)),
-            (Some(sound), Some((_, number))) if sound.is_first => return Err(Broken::Line(number)),
-            _ => {}
+/// The whole entries at the start of a segment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Whole {
+    pub(super) bytes: u64,
+    /// The line behind them.
+    pub(super) line: u32,
+    /// The number of the last one.
+    pub(super) last: Option<u64>,
+}
+
+impl Whole {
+    /// Reads a segment.
+    pub(super) fn of(segment: impl Read) -> Result<Whole, Broken> {
+        let mut lines = Lines::new(segment);
+        let mut whole = Whole { line: 1, ..Whole::default() };
+        let mut is_torn = false;
+        while let Some(line) = lines.next().map_err(Broken::Unreadable)? {
+            let end = line.at + line.bytes.len() as u64;
+            match entry::unseal(line.bytes) {
+                None => is_torn = true,
+                Some(sound) if is_torn && sound.is_first => return Err(Broken::Line(whole.line)),
+                Some(_) if is_torn => {}
+                Some(sound) => {
+                    let line = line.number.saturating_add(1);
+                    whole = Whole { bytes: end, line, last: Some(sound.number) };
+                }
+            }
         }
+        Ok(whole)
     }
-    Ok(torn.unwrap_or((lines.end(), next)))
 }

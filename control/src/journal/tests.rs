@@ -209,11 +209,11 @@ fn a_compaction_keeps_the_net_effect() {
     compact(&mut journal);
     assert_eq!(scratch.names(), ["0000000002.base", "0000000003.log", "lock"]);
     let expected = [
-        "0000000002.base:1 old = {}",
-        "0000000002.base:2 b = {\"cluster\":\"c\"}",
-        "0000000002.base:3 a goes, true",
-        "0000000002.base:3 a = {\"cluster\":\"c\"}",
-        "0000000002.base:4 hidden goes, true",
+        "0000000002.base:2 old = {}",
+        "0000000002.base:3 b = {\"cluster\":\"c\"}",
+        "0000000002.base:4 a goes, true",
+        "0000000002.base:4 a = {\"cluster\":\"c\"}",
+        "0000000002.base:5 hidden goes, true",
     ];
     assert_eq!(replayed(&journal), expected);
     drop(journal);

@@ -93,14 +93,79 @@ fn a_damaged_line_before_the_last_commit_is_refused() {
     }
 }
 
+/// Without a line: why that is refused, if it is.
+fn without_line(from: &Path, name: &str, line: usize) -> Option<String> {
+    let copy = Scratch::copy(from);
+    let text = fs::read_to_string(copy.file(name)).unwrap();
+    let lines = text.split_inclusive('\n').enumerate();
+    let left: String = lines.filter(|(at, _)| at + 1 != line).map(|(_, text)| text).collect();
+    fs::write(copy.file(name), left).unwrap();
+    let journal = Journal::open(&copy.0, &mut Vec::new()).map_err(|error| copy.shown(error));
+    let read = journal.and_then(|journal| journal.net().map_err(|error| copy.shown(error)));
+    read.err()
+}
+
 #[test]
-fn a_line_that_was_taken_out_is_not_noticed_but_a_part_of_one_is() {
-    let whole = fs::read(history().file(FIRST)).unwrap();
-    let offsets = offsets(&whole);
-    let without = [&whole[..offsets[0]], &whole[offsets[1]..]].concat();
-    assert_eq!(reopened(&without).unwrap().0, ["b", "c", "d", "e"]);
-    let without = [&whole[..offsets[1] - 1], &whole[offsets[1]..]].concat();
-    assert!(reopened(&without).unwrap_err().starts_with("0000000001.log:1:1: "));
+fn a_line_that_was_taken_out_is_missed() {
+    let scratch = history();
+    let missed = |line| without_line(&scratch.0, FIRST, line);
+    for line in 1..5 {
+        let next = line + 1;
+        let why = format!("entry {line} should be here, not {next}");
+        assert_eq!(missed(line), Some(format!("{FIRST}:{line}:1: the journal is damaged: {why}")));
+    }
+    assert_eq!(missed(5), None, "the last one looks as if it had never been committed");
+    let whole = fs::read(scratch.file(FIRST)).unwrap();
+    let second = offsets(&whole)[1];
+    let without_lf = [&whole[..second - 1], &whole[second..]].concat();
+    assert!(reopened(&without_lf).unwrap_err().starts_with("0000000001.log:1:1: "));
+}
+
+#[test]
+fn a_line_of_a_base_or_between_files_is_missed() {
+    let scratch = long_history();
+    let missed = |name, line| without_line(&scratch.0, name, line).unwrap_or_default();
+    let base = "0000000001.base";
+    assert!(missed(base, 1).starts_with("0000000001.base:1:1: the journal is damaged: no head"));
+    let said = "0000000001.base:2:1: the journal is damaged: entry 1 should be here, not 2";
+    assert_eq!(missed(base, 2), said);
+    let said = "0000000001.base:6:1: the journal is damaged: entry 5 of 5 should be here";
+    assert_eq!(missed(base, 6), said);
+    let said = "0000000003.log:1:1: the journal is damaged: entry 6 should be here, not 7";
+    assert_eq!(missed(SECOND, 1), said);
+    assert_eq!(missed("0000000004.log", 1), "", "the last one of the journal");
+    let head = fs::read_to_string(scratch.file(base)).unwrap();
+    assert!(head.lines().next().unwrap().ends_with(" 5 {\"entries\":5}"), "{head}");
+}
+
+#[test]
+fn numbers_go_on_where_a_segment_is_empty_or_a_commit_was_torn() {
+    let scratch = Scratch::new();
+    let mut journal = scratch.open();
+    commit(&mut journal, &[put("a"), put("b")]);
+    compact(&mut journal);
+    drop(journal);
+    // Behind a base alone.
+    let mut journal = scratch.open();
+    assert_eq!(journal.next, 2);
+    commit(&mut journal, &[put("c")]);
+    drop(journal);
+    // All of the last commit is torn, in the only segment that holds anything.
+    let bytes = fs::read(scratch.file(SECOND)).unwrap();
+    fs::write(scratch.file(SECOND), &bytes[..bytes.len() - 1]).unwrap();
+    let mut journal = Journal::open(&scratch.0, &mut Vec::new()).unwrap();
+    assert_eq!(journal.next, 2);
+    journal.append(&[put("d"), Change::Put { id: "x", route: "1" }]).unwrap_err();
+    commit(&mut journal, &[put("e")]);
+    commit(&mut journal, &[put("f")]);
+    compact(&mut journal);
+    commit(&mut journal, &[put("g")]);
+    drop(journal);
+    let journal = scratch.open();
+    assert_eq!(
+        (journal.next, ids(&journal)),
+        (5, ["a", "b", "e", "f", "g"].map(Into::into).into())
+    );
 }
 
 /// Two closed segments behind a base, and a current one.
@@ -129,7 +194,7 @@ fn long_history() -> Scratch {
 #[test]
 fn a_closed_file_has_no_torn_end() {
     let scratch = long_history();
-    for (name, line) in [("0000000001.base", 5), (SECOND, 1), ("0000000003.log", 1)] {
+    for (name, line) in [("0000000001.base", 6), (SECOND, 1), ("0000000003.log", 1)] {
         let copy = Scratch::copy(&scratch.0);
         let mut bytes = fs::read(copy.file(name)).unwrap();
         bytes.pop();
@@ -174,7 +239,7 @@ fn a_missing_file_is_refused() {
 #[test]
 fn an_entry_of_another_shape_is_refused_with_its_place() {
     let scratch = history();
-    let json = br#" [{"move":"a"}]"#;
+    let json = br#" 1 [{"move":"a"}]"#;
     let crc = crc::Crc::<u32>::new(&crc::CRC_32_ISO_HDLC).checksum(json);
     let line = [format!("{crc:08x}").as_bytes(), json, b"\n"].concat();
     fs::write(scratch.file(FIRST), line).unwrap();

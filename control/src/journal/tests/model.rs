@@ -146,7 +146,7 @@ impl Hasher for NarrowHasher {
 
 fn base<S: BuildHasher>(files: &Files, hasher: S) -> Vec<u8> {
     let mut net = Net::new(hasher);
-    files.paths().for_each(|path| net.read(path, u64::MAX, &mut || Ok(())).unwrap());
+    files.parts().for_each(|part| net.read(&part, u64::MAX, &mut || Ok(())).unwrap());
     let mut out = Vec::new();
     compact::write_net(net, &mut out, &AtomicBool::new(false)).unwrap();
     out
