@@ -64,10 +64,15 @@ pub(crate) struct Found<'a> {
 }
 
 impl Found<'_> {
+    /// A regular expression's captures are looked for here, where it is known to have won.
     #[inline]
-    pub(crate) fn answer(&self) -> Match {
+    pub(crate) fn answer(&self, ask: &Ask<'_, '_>) -> Match {
         let (route, plan) = (self.record.route(), self.record.plan());
-        Match { route, plan, captures: self.captures }
+        let captures = match self.record.regex() {
+            Some(regex) => ask.regexes.captures(regex, ask.query.path),
+            None => self.captures,
+        };
+        Match { route, plan, captures }
     }
 
     pub(crate) fn rank(&self, order: RuleOrder) -> Rank {

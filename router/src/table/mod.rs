@@ -168,8 +168,10 @@ impl Table {
         let own = look.get().filter(|host| host.is_of(query.host));
         let own = own.and_then(|host| host.find(&ask));
         match own {
-            Some(found) if found.record.level(ask.order) >= self.wide_level => Some(found.answer()),
-            found => self.find_wide(&ask, found).map(|found| found.answer()),
+            Some(found) if found.record.level(ask.order) >= self.wide_level => {
+                Some(found.answer(&ask))
+            }
+            found => self.find_wide(&ask, found).map(|found| found.answer(&ask)),
         }
     }
 

@@ -299,7 +299,7 @@ impl<'a> Record<'a> {
         }
     }
 
-    /// What the rule captures of a request that it takes.
+    /// What the rule captures of a request that it takes, but for a regular expression's groups.
     #[inline]
     pub(crate) fn check(
         &self,
@@ -308,8 +308,9 @@ impl<'a> Record<'a> {
         regexes: &Regexes,
     ) -> Result<Captures, Miss<'a>> {
         let captures = self.path().captures(query.path).ok_or(Miss::Path)?;
-        let regex = self.regex();
-        if regex.is_some_and(|regex| !regexes.is_match(regex, query.path)) {
+        if let Some(regex) = self.regex()
+            && !regexes.is_match(regex, query.path)
+        {
             return Err(Miss::Path);
         }
         if !self.takes(method) {
@@ -320,7 +321,7 @@ impl<'a> Record<'a> {
         {
             return Err(Miss::Predicate(failed));
         }
-        Ok(regex.map_or(captures, |regex| regexes.captures(regex, query.path)))
+        Ok(captures)
     }
 
     #[inline]
