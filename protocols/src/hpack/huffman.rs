@@ -4,9 +4,10 @@
 //! one. So the lengths alone are written down here, and the compiler derives the codes and the
 //! tables from them.
 //!
-//! Decoding looks at the next 11 bits at once, which hold two symbols of most text; a code that is
-//! longer is found by its place among the codes of its length. Cost: about 1 ns a symbol either
-//! way; the tables take 8 KiB (decoding) and 2 KiB (encoding).
+//! Decoding looks at the next 11 bits at once, which often hold two symbols; a longer code is found
+//! by its place among the codes of its length. Cost: 2 ns a symbol to decode and 1.3 ns to encode,
+//! from tables of 8 KiB and 2 KiB. Steps of 12 bits were a fifth faster, but their table of 16 KiB
+//! would take half of a core's first cache.
 
 use crate::error::Fault;
 

@@ -11,8 +11,9 @@
 //! P3 Credentials, and what the peer marked, go out as literals that nobody may index (§7.1).
 //! P4 A connection that was not used yet holds no heap.
 //!
-//! Cost: a field that a table holds takes 5 to 20 ns either way; a literal about 1 ns a byte more.
-//! No allocation, once table and scratch have grown to what the connection needs.
+//! Cost: a field that a table holds takes 5 ns to decode and 20 ns to encode, a compressed string
+//! about 2 ns a byte (`examples/hpack_speed.rs`). No allocation, once table and scratch have grown
+//! to what the connection needs.
 //!
 //! `table.rs` is the dynamic table of both, `statics.rs` the static one and what the encoder knows
 //! of names, `lookup.rs` how the encoder finds entries, `huffman.rs` the code of strings.
