@@ -133,6 +133,13 @@ mod tests {
         let mut lookup = Lookup::default();
         lookup.put(5, u16::MAX);
         assert_eq!(lookup.find(5, 1, |age| age == 2), Some(2));
+        let mut lookup = Lookup::default();
+        let hashes = [2 << 48, 4 << 48, 6 << 48, 8 << 48];
+        for (hash, number) in hashes.into_iter().zip([u16::MAX - 1, u16::MAX, 0, 1]) {
+            lookup.put(hash, number);
+        }
+        let ages = hashes.map(|hash| lookup.find(hash, 1, |_| true));
+        assert_eq!(ages, [Some(3), Some(2), Some(1), Some(0)], "a group has room for four");
     }
 
     #[test]

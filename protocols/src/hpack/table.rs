@@ -245,6 +245,22 @@ mod tests {
     }
 
     #[test]
+    fn a_byte_is_seldom_moved() {
+        for value_len in [0, 10, 100, 1_000] {
+            let (mut table, value, mut moved) = (Table::new(4096), vec![b'v'; value_len], 0);
+            for _ in 0..10_000 {
+                let dropped = table.dropped;
+                table.insert(b"n", &value);
+                if table.dropped != dropped {
+                    moved += table.arena.len();
+                }
+            }
+            let inserted = 10_000 * (value_len + 1);
+            assert!(moved <= 5 * inserted, "{moved} bytes for {inserted}");
+        }
+    }
+
+    #[test]
     fn positions_may_wrap() {
         let mut table = Table::new(256);
         (table.dropped, table.inserted) = (u32::MAX - 100, u16::MAX);

@@ -106,6 +106,9 @@ fn the_least_of_several_maxima_must_be_said() {
     assert_eq!(decode(&mut decoder, &hex("20 3f e1 1f 82")).unwrap().len(), 1);
     assert_eq!(decoder.table().count(), 0);
     assert_eq!(decode(&mut decoder, &hex("82")).unwrap().len(), 1, "it is owed once");
+    let mut decoder = Decoder::new(4096);
+    [50, 0, 100].into_iter().for_each(|bytes| decoder.set_table_max(bytes));
+    assert_eq!(decode(&mut decoder, &hex("3f 45 82")), Err(Fault::BadTableSize));
 }
 
 #[test]

@@ -1,7 +1,8 @@
 //! §5: integers and strings.
 
-use super::{decode_hex, field};
+use super::{decode_hex, encode, field, hex};
 use crate::error::Fault;
+use crate::hpack::Encoder;
 use crate::hpack::decode::Input;
 use crate::hpack::encode::{Prefix, write_integer};
 
@@ -49,6 +50,19 @@ fn strings_may_be_compressed_or_not() {
     assert_eq!(decode_hex(plain).unwrap(), custom_key);
     assert_eq!(decode_hex("00 00 00").unwrap(), [field("", "")]);
     assert_eq!(decode_hex("00 80 80").unwrap(), [field("", "")]);
+}
+
+#[test]
+fn a_string_is_compressed_only_where_that_is_shorter() {
+    // `&` takes 8 bits, `0` 5, and a control byte 28.
+    for (value, expected) in [("&", "01 26"), ("&0", "02 26 30"), ("00", "02 30 30")] {
+        let block = encode(&mut Encoder::new(), &[("date", value)]);
+        assert_eq!(block, [hex("0f 12"), hex(expected)].concat(), "{value}");
+    }
+    let block = encode(&mut Encoder::new(), &[("date", "000")]);
+    assert_eq!(block, hex("0f 12 82 00 01"));
+    let block = encode(&mut Encoder::new(), &[("date", "\x01\x02")]);
+    assert_eq!(block, hex("0f 12 02 01 02"));
 }
 
 #[test]

@@ -19,6 +19,22 @@ fn a_name_may_be_an_index_of_either_table() {
 }
 
 #[test]
+fn a_name_that_a_table_holds_is_sent_as_an_index() {
+    let mut encoder = Encoder::new();
+    encode(&mut encoder, &[("x-tenant", "north"), ("x-zone", "1")]);
+    for (name, value, expected) in [
+        ("x-tenant", "south", "7f 00"),
+        ("x-tenant", "west", "7e"),
+        ("x-zone", "2", "7f 01"),
+        ("accept", "text/html", "53"),
+        ("x-other", "1", "40"),
+    ] {
+        let block = encode(&mut encoder, &[(name, value)]);
+        assert!(block.starts_with(&hex(expected)), "{name}: {value} is {block:x?}");
+    }
+}
+
+#[test]
 fn a_never_indexed_field_is_forwarded_as_one() {
     let received = decode_hex("10 05 702d70696e 04 31323334 1f 2b 01 78 14 01 2f").unwrap();
     assert!(received.iter().all(|(_, _, sensitive)| *sensitive));
