@@ -172,6 +172,18 @@ faults! {
     TooManyInterim = "too_many_interim", 0;
     /// 101 to a request that asked for no upgrade (RFC 9110 §15.2.2).
     UnexpectedUpgrade = "unexpected_upgrade", 0;
+    /// A header block names an entry that neither table has (RFC 7541 §2.3.3, §6.1).
+    BadHpackIndex = "bad_hpack_index", 0;
+    /// An integer of a header block is longer than any of ours can be (RFC 7541 §5.1).
+    BadHpackInteger = "bad_hpack_integer", 0;
+    /// A compressed string holds EOS, or padding that is none (RFC 7541 §5.2).
+    BadHuffman = "bad_huffman", 0;
+    /// A size update over what we allowed, not at a block's start, or missing (RFC 7541 §4.2).
+    BadTableSize = "bad_table_size", 0;
+    /// A header block ends within a field (RFC 7541 §5).
+    HpackTruncated = "hpack_truncated", 0;
+    /// A header block decodes to many times its length (RFC 7541 §7.3).
+    HpackBomb = "hpack_bomb", 0;
     /// A PROXY header that is malformed, or fails its checksum (proxy-protocol.txt §2).
     BadProxyHeader = "bad_proxy_header", 0;
     /// A PROXY header over its limit: 107 bytes of v1 (§2.1), or 4632 of v2.

@@ -2,8 +2,9 @@
 //! every test of the kind appears in its table.
 //!
 //! A test is named by its target, its module and its function, as in
-//! `rfc::rfc9112_2_message::a_bare_lf_is_refused`. Whether a test shows what its row says is for
-//! readers; this keeps a renamed or removed test from leaving a row without proof.
+//! `rfc::rfc9112_2_message::a_bare_lf_is_refused`; one within a crate by its modules. Whether a
+//! test shows what its row says is for readers; this keeps a renamed or removed test from leaving a
+//! row without proof.
 
 use super::source::Source;
 use super::{Text, Tree, Violation};
@@ -12,18 +13,27 @@ use super::{Text, Tree, Violation};
 struct Document {
     path: &'static str,
     folder: &'static str,
+    /// What names begin below.
+    root: &'static str,
     /// What a row may say in the place of a test.
     excuses: &'static [&'static str],
 }
 
 const DOCUMENTS: &[Document] = &[
+    Document { path: "docs/rfc9112.md", folder: "cli/tests/rfc", root: TARGETS, excuses: EXCUSES },
     Document {
-        path: "docs/rfc9112.md",
-        folder: "cli/tests/rfc",
-        excuses: &["n/a: ", "not yet: ", "on purpose: "],
+        path: "docs/rfc7541.md",
+        folder: "protocols/src/hpack/rfc7541",
+        root: "protocols/src/",
+        excuses: EXCUSES,
     },
-    Document { path: "docs/security.md", folder: "cli/tests/abuse", excuses: &[] },
+    Document { path: "docs/security.md", folder: "cli/tests/abuse", root: TARGETS, excuses: &[] },
 ];
+
+/// Tests through the real binary.
+const TARGETS: &str = "cli/tests/";
+
+const EXCUSES: &[&str] = &["n/a: ", "not yet: ", "on purpose: "];
 
 /// Rows without a test, names without a test behind them, tests without a row.
 pub(super) fn tables(tree: &Tree) -> Vec<Violation> {
@@ -31,7 +41,7 @@ pub(super) fn tables(tree: &Tree) -> Vec<Violation> {
 }
 
 fn of_one(tree: &Tree, document: &Document) -> Vec<Violation> {
-    let tests = tests_of(tree, document.folder);
+    let tests = tests_of(tree, document);
     let Some(text) = tree.texts.iter().find(|text| text.path == document.path) else {
         let lacks = Violation::new(document.path, 0, "is missing, but its tests are there");
         return if tests.is_empty() { Vec::new() } else { vec![lacks] };
@@ -39,7 +49,7 @@ fn of_one(tree: &Tree, document: &Document) -> Vec<Violation> {
     let mut found = rows_without_proof(text, document.excuses);
     let named: Vec<(usize, String)> = names(&text.text);
     for (line, name) in &named {
-        if !exists(tree, name) {
+        if !exists(tree, document.root, name) {
             found.push(Violation::new(&text.path, *line, format!("there is no test `{name}`")));
         }
     }
@@ -81,10 +91,10 @@ fn names(text: &str) -> Vec<(usize, String)> {
     found
 }
 
-/// Whether `target::function` or `target::module::function` is a test of the binary.
-fn exists(tree: &Tree, name: &str) -> bool {
+/// Whether the name, read as modules and a function below `root`, is a test.
+fn exists(tree: &Tree, root: &str, name: &str) -> bool {
     let Some((module, function)) = name.rsplit_once("::") else { return false };
-    let path = format!("cli/tests/{}.rs", module.replace("::", "/"));
+    let path = format!("{root}{}.rs", module.replace("::", "/"));
     let source = tree.sources.iter().find(|source| source.path == path);
     source.is_some_and(|source| functions(source).iter().any(|(test, _)| test == function))
 }
@@ -96,11 +106,12 @@ struct Test {
     line: usize,
 }
 
-fn tests_of(tree: &Tree, folder: &str) -> Vec<Test> {
-    let inside = |path: &str| path.strip_prefix(folder).is_some_and(|rest| rest.starts_with('/'));
+fn tests_of(tree: &Tree, document: &Document) -> Vec<Test> {
+    let inside =
+        |path: &str| path.strip_prefix(document.folder).is_some_and(|rest| rest.starts_with('/'));
     let mut found = Vec::new();
     for source in tree.sources.iter().filter(|source| inside(&source.path)) {
-        let module = source.path.trim_start_matches("cli/tests/").trim_end_matches(".rs");
+        let module = source.path.trim_start_matches(document.root).trim_end_matches(".rs");
         for (function, line) in functions(source) {
             let name = format!("{}::{function}", module.replace('/', "::"));
             found.push(Test { name, file: source.path.clone(), line });
@@ -157,6 +168,22 @@ mod tests {
     fn a_test_without_a_row_is_found() {
         let missing = "cli/tests/rfc/part.rs:6: `rfc::part::two` is not in docs/rfc9112.md";
         assert_eq!(found("`rfc::part::one`\n"), [missing]);
+    }
+
+    #[test]
+    fn tests_within_a_crate_are_named_by_their_modules() {
+        let part = "protocols/src/hpack/rfc7541/part.rs";
+        let name = "hpack::rfc7541::part::one";
+        let table = format!("| rule | test |\n|---|---|\n| a | `{name}`, `rfc::part::one` |\n");
+        let tree = Tree::of(&[("docs/rfc7541.md", table.as_str()), (part, TESTS)]);
+        let found: Vec<String> = tables(&tree).iter().map(Violation::to_string).collect();
+        assert_eq!(
+            found,
+            [
+                "docs/rfc7541.md:3: there is no test `rfc::part::one`".to_owned(),
+                format!("{part}:6: `hpack::rfc7541::part::two` is not in docs/rfc7541.md"),
+            ]
+        );
     }
 
     #[test]
