@@ -55,6 +55,7 @@
 mod error;
 pub mod forwarded;
 pub mod h1;
+pub mod h2;
 mod head;
 pub mod hpack;
 mod name;
@@ -74,6 +75,6 @@ pub use path::PathRule;
 pub use raw::Raw;
 pub use spec::WireSpec;
 pub use wire::{
-    AnyWire, Cx, Decoded, Event, Framing, Gone, Mux, ReadSide, Role, Sides, StreamId, Traits, Wire,
-    WriteSide,
+    AnyWire, Cx, Decoded, Event, Framing, Gone, Mux, ReadSide, Role, Sides, Sniff, StreamId,
+    Traits, Wire, WriteSide,
 };
