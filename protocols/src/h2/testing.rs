@@ -2,9 +2,9 @@
 //!
 //! A [`Peer`] drives a wire as a pump does and checks the contract at every call. What the wire
 //! said is kept as lines that begin with the stream's key; adjacent payload of one stream is
-//! joined, so that logs of differently cut deliveries are equal exactly when the meaning is. What it
-//! wrote is read back as lines by a decoder of the peer's own. Frames to feed are built by
-//! [`frame`] and [`block`], which share nothing with the wire's encoder.
+//! joined, so that logs of differently cut deliveries are equal exactly when the meaning is. What
+//! it wrote is read back as lines by a decoder of the peer's own. Frames to feed are built by
+//! [`frame()`] and [`block`], which share nothing with the wire's encoder.
 
 #![allow(
     clippy::unwrap_used,
