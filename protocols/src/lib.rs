@@ -54,6 +54,7 @@
 
 mod error;
 pub mod forwarded;
+pub mod grpc;
 pub mod h1;
 pub mod h2;
 mod head;

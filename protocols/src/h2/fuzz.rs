@@ -206,9 +206,6 @@ impl Play {
         if self.client.head(key.0, &head, end).is_ok() {
             self.requests.begin(key.0, end);
             self.replies.begin(key.0, false);
-            if let Some(message) = self.client.messages.get_mut(key.0 as usize) {
-                *message = Default::default();
-            }
         }
         // Delivered at once: a server gives keys in the order in which requests come.
         carry(&mut self.client, &mut self.server, usize::MAX);
@@ -227,8 +224,12 @@ impl Play {
     /// Both sides let the stream go, so that keys stay equal.
     fn release(&mut self, key: u32) {
         carry(&mut self.client, &mut self.server, usize::MAX);
-        self.client.release(key);
-        self.server.release(key);
+        for peer in [&mut self.client, &mut self.server] {
+            peer.release(key);
+            if let Some(message) = peer.messages.get_mut(key as usize) {
+                *message = Default::default();
+            }
+        }
         carry(&mut self.client, &mut self.server, usize::MAX);
     }
 }
