@@ -130,7 +130,7 @@ pub enum Event {
     },
     /// The peer broke off this stream.
     Reset {
-        /// The stream.
+        /// The stream; [`StreamId::NONE`] for a request that was refused before it became one.
         stream: StreamId,
         /// What happened.
         fault: Fault,
