@@ -1,7 +1,7 @@
 //! Every MUST of RFC 9113, by section: `docs/rfc9113.md` says which test shows which.
 //!
-//! Inputs are built by hand (`testing.rs`) and delivered in every cut; what is compared is what the
-//! wire said and every frame that it wrote.
+//! Inputs are built by hand (`testing.rs`); what is compared is what the wire said and every frame
+//! that it wrote. Helpers deliver in every cut; tests that also answer deliver once.
 
 mod section_3;
 mod section_4;
