@@ -192,6 +192,86 @@ faults! {
     ProxyHeaderMissing = "proxy_header_missing", 0;
     /// No complete PROXY header in time.
     ProxyHeaderTimeout = "proxy_header_timeout", 0;
+    /// The connection does not begin with the preface and a SETTINGS frame (RFC 9113 §3.4).
+    BadPreface = "bad_preface", 0;
+    /// A frame that may not stand where it does (RFC 9113 §5.1, §6.2, §6.6, §6.10).
+    UnexpectedFrame = "unexpected_frame", 0;
+    /// A stream identifier of the wrong kind, out of order, or idle (RFC 9113 §5.1.1).
+    BadStreamId = "bad_stream_id", 0;
+    /// A frame longer than allowed, or too short for its type (RFC 9113 §4.2).
+    BadFrameSize = "bad_frame_size", 0;
+    /// Padding as long as its frame or longer (RFC 9113 §6.1).
+    BadPadding = "bad_padding", 0;
+    /// A setting with a value out of its range (RFC 9113 §6.5.2).
+    BadSetting = "bad_setting", 0;
+    /// SETTINGS were not acknowledged in time (RFC 9113 §6.5.3).
+    SettingsTimeout = "settings_timeout", 0;
+    /// A PING was not answered in time (RFC 9113 §6.7).
+    PingTimeout = "ping_timeout", 0;
+    /// More than the window allows, or a window beyond 2^31 - 1 (RFC 9113 §6.9.1).
+    FlowControl = "flow_control", 0;
+    /// WINDOW_UPDATE by nothing (RFC 9113 §6.9).
+    ZeroIncrement = "zero_increment", 0;
+    /// A frame on a stream that the peer had ended (RFC 9113 §5.1).
+    StreamClosed = "stream_closed", 0;
+    /// More streams at a time than SETTINGS_MAX_CONCURRENT_STREAMS (RFC 9113 §5.1.2).
+    StreamRefused = "stream_refused", 0;
+    /// Streams opened and reset faster than allowed (CVE-2023-44487).
+    RapidReset = "rapid_reset", 0;
+    /// Faults that make this side reset streams, more often than allowed (CVE-2025-8671).
+    MadeYouReset = "made_you_reset", 0;
+    /// A field block in too many pieces, or too long (CVE-2024-27316).
+    ContinuationFlood = "continuation_flood", 0;
+    /// Frames that say nothing, more often than allowed (RFC 9113 §10.5).
+    GlitchFlood = "glitch_flood", 0;
+    /// A pseudo-header field that is unknown, of the other kind of message, in a trailer section or
+    /// behind a field (RFC 9113 §8.3).
+    BadPseudoField = "bad_pseudo_field", 400;
+    /// The same pseudo-header field twice (RFC 9113 §8.3).
+    DuplicatePseudoField = "duplicate_pseudo_field", 400;
+    /// A request without `:method`, `:scheme` or `:path`, a reply without `:status`
+    /// (RFC 9113 §8.3.1, §8.3.2).
+    MissingPseudoField = "missing_pseudo_field", 400;
+    /// `:status` is not three digits from 100 on, or 101 (RFC 9113 §8.3.2, §8.6).
+    BadStatus = "bad_status", 400;
+    /// A field that belongs to an HTTP/1 connection (RFC 9113 §8.2.2).
+    ConnectionField = "connection_field", 400;
+    /// Content of another length than Content-Length says (RFC 9113 §8.1.1).
+    ContentLengthMismatch = "content_length_mismatch", 400;
+    /// Content in a reply that has none, or before a reply's head (RFC 9113 §8.1).
+    UnexpectedContent = "unexpected_content", 400;
+    /// HTTP/2 carries no upgrade (RFC 9113 §8.6).
+    TunnelImpossible = "tunnel_impossible", 0;
+    /// The peer ends the connection and has not looked at this stream (RFC 9113 §6.8).
+    GoneAway = "gone_away", 0;
+    /// The peer reset the stream with NO_ERROR, or ended the connection with it (RFC 9113 §7).
+    PeerNoError = "peer_no_error", 0;
+    /// The peer reset the stream with PROTOCOL_ERROR.
+    PeerProtocolError = "peer_protocol_error", 0;
+    /// The peer reset the stream with INTERNAL_ERROR, or a code that has no name.
+    PeerInternalError = "peer_internal_error", 0;
+    /// The peer reset the stream with FLOW_CONTROL_ERROR.
+    PeerFlowControlError = "peer_flow_control_error", 0;
+    /// The peer reset the stream with SETTINGS_TIMEOUT.
+    PeerSettingsTimeout = "peer_settings_timeout", 0;
+    /// The peer reset the stream with STREAM_CLOSED.
+    PeerStreamClosed = "peer_stream_closed", 0;
+    /// The peer reset the stream with FRAME_SIZE_ERROR.
+    PeerFrameSizeError = "peer_frame_size_error", 0;
+    /// The peer reset the stream with REFUSED_STREAM: it did nothing with it (RFC 9113 §8.7).
+    PeerRefusedStream = "peer_refused_stream", 0;
+    /// The peer reset the stream with CANCEL.
+    PeerCancel = "peer_cancel", 0;
+    /// The peer reset the stream with COMPRESSION_ERROR.
+    PeerCompressionError = "peer_compression_error", 0;
+    /// The peer reset the stream with CONNECT_ERROR.
+    PeerConnectError = "peer_connect_error", 0;
+    /// The peer reset the stream with ENHANCE_YOUR_CALM.
+    PeerEnhanceYourCalm = "peer_enhance_your_calm", 0;
+    /// The peer reset the stream with INADEQUATE_SECURITY.
+    PeerInadequateSecurity = "peer_inadequate_security", 0;
+    /// The peer reset the stream with HTTP_1_1_REQUIRED.
+    PeerHttp11Required = "peer_http_1_1_required", 0;
     /// The exchange was given up by this side.
     Cancelled = "cancelled", 0;
 }

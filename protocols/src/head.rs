@@ -70,6 +70,8 @@ struct Field {
 enum Form {
     /// It reads `name: value CRLF` and can be written as it lies.
     Plain,
+    /// As `Plain`, and came in HTTP/2 as one that must never be indexed (RFC 7541 §6.2.3).
+    Secret,
     /// The space around the value is of another kind.
     Loose,
     /// Marked for removal.
@@ -599,6 +601,39 @@ impl Head {
         field.name
     }
 
+    /// Appends bytes that were checked; they are a part of this head once something points there.
+    pub(crate) fn load_part(&mut self, bytes: &[u8]) -> Span {
+        let at = self.arena.len();
+        self.arena.extend_from_slice(bytes);
+        Span::new(at, bytes.len())
+    }
+
+    /// What [`Head::load_part`] appended.
+    pub(crate) fn part(&self, part: Span) -> &[u8] {
+        self.span(part)
+    }
+
+    /// Adds a field that is not in a block, its bytes checked and its name in lower case. `secret`
+    /// is kept for the next hop, see [`Head::secrets`].
+    pub(crate) fn load_pair(&mut self, name: Name, text: &[u8], value: &[u8], secret: bool) {
+        let name_at = self.arena.len() as u32;
+        self.arena.extend_from_slice(text);
+        self.arena.extend_from_slice(b": ");
+        let value = self.load_part(value);
+        self.arena.extend_from_slice(b"\r\n");
+        let form = if secret { Form::Secret } else { Form::Plain };
+        let Span { at: value_at, len: value_len } = value;
+        let name_len = text.len() as u16;
+        self.fields.push(Field { name_at, value_at, value_len, name_len, name, form });
+    }
+
+    /// All fields with their interned names, and whether they must never be indexed.
+    pub(crate) fn secrets(&self) -> impl Iterator<Item = (Name, &[u8], &[u8], bool)> {
+        self.fields
+            .iter()
+            .map(|f| (f.name, self.name_of(f), self.value_of(f), f.form == Form::Secret))
+    }
+
     /// Appends the fields for which `keep` is true as field lines. Neighbours that lie in the
     /// arena as they are to be written go out in one copy.
     pub(crate) fn write_fields(&self, out: &mut Vec<u8>, keep: impl Fn(Name, &[u8]) -> bool) {
@@ -607,7 +642,7 @@ impl Head {
             if !keep(field.name, self.value_of(field)) {
                 continue;
             }
-            if field.form == Form::Plain {
+            if matches!(field.form, Form::Plain | Form::Secret) {
                 let line_len = field.value_at + field.value_len + 2 - field.name_at;
                 if run_at + run_len == field.name_at {
                     run_len += line_len;

@@ -54,7 +54,9 @@
 
 mod error;
 pub mod forwarded;
+pub mod grpc;
 pub mod h1;
+pub mod h2;
 mod head;
 pub mod hpack;
 mod name;
@@ -74,6 +76,6 @@ pub use path::PathRule;
 pub use raw::Raw;
 pub use spec::WireSpec;
 pub use wire::{
-    AnyWire, Cx, Decoded, Event, Framing, Gone, Mux, ReadSide, Role, Sides, StreamId, Traits, Wire,
-    WriteSide,
+    AnyWire, Cx, Decoded, Event, Framing, Gone, Mux, ReadSide, Role, Sides, Sniff, StreamId,
+    Traits, Wire, WriteSide,
 };

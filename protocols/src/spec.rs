@@ -52,6 +52,42 @@ pub struct WireSpec {
     pub body_idle_timeout: Duration,
     /// Requests served on one connection before it is closed; `None` is no limit.
     pub requests_per_connection_max: Option<u32>,
+    /// HTTP/2: bytes of one stream's payload that its sender may send ahead, as advertised.
+    /// 64 KiB = what one inbox holds; with 100 ms of round trip some 5 Mbit/s a stream.
+    pub h2_stream_window_bytes: u32,
+    /// HTTP/2: the same for all streams of a connection together. 1 MiB = 16 full streams; what
+    /// has arrived is given back at once, so it bounds bytes on their way and not bytes kept.
+    pub h2_connection_window_bytes: u32,
+    /// HTTP/2: streams at a time, in both roles; 128 as nginx. A stream counts until it is
+    /// released, which is when its upstream work is gone. A server refuses more (`stream_refused`).
+    pub h2_streams_max: u32,
+    /// HTTP/2: bytes of the dynamic table that the peer may fill; 4096 is the protocol's default.
+    pub h2_header_table_bytes: u32,
+    /// HTTP/2, server role: streams that a client may reset in `h2_resets_period` before their end.
+    /// 200 in 30 s: a browser that gives up a page of 200 parts; an attack makes thousands a
+    /// second. Over it: `rapid_reset`.
+    pub h2_resets_max: u16,
+    /// HTTP/2, server role: streams that this side had to reset in `h2_resets_period` because of
+    /// what the client did. 100: nobody's client does it at all. Over it: `made_you_reset`.
+    pub h2_own_resets_max: u16,
+    /// The time for both.
+    pub h2_resets_period: Duration,
+    /// HTTP/2: frames in `h2_glitches_period` that no message needs: see `h2/flood.rs` for what
+    /// counts. 200 in 10 s is 20 a second. Over it: `glitch_flood`.
+    pub h2_glitches_max: u16,
+    /// The time for them.
+    pub h2_glitches_period: Duration,
+    /// HTTP/2: CONTINUATION frames of a field block; empty ones count. The largest head allowed,
+    /// 64 KiB, takes HEADERS and 3 of them at 16 KiB each. Over it: `continuation_flood`.
+    pub h2_continuations_max: u8,
+    /// HTTP/2: silence after which a peer with streams is asked for a sign of life. `None` never
+    /// asks: gRPC servers take PINGs more often than every 5 minutes for an attack.
+    pub h2_ping_interval: Option<Duration>,
+    /// HTTP/2: silence allowed after that PING; 20 s as gRPC. Over it: `ping_timeout`.
+    pub h2_ping_timeout: Duration,
+    /// HTTP/2: time for the preface and the acknowledgement of our SETTINGS. Over it:
+    /// `settings_timeout`.
+    pub h2_settings_timeout: Duration,
 }
 
 impl WireSpec {
@@ -94,6 +130,19 @@ impl Default for WireSpec {
             body_grace: Duration::from_secs(5),
             body_idle_timeout: Duration::from_secs(30),
             requests_per_connection_max: None,
+            h2_stream_window_bytes: 64 * 1024,
+            h2_connection_window_bytes: 1024 * 1024,
+            h2_streams_max: 128,
+            h2_header_table_bytes: 4096,
+            h2_resets_max: 200,
+            h2_own_resets_max: 100,
+            h2_resets_period: Duration::from_secs(30),
+            h2_glitches_max: 200,
+            h2_glitches_period: Duration::from_secs(10),
+            h2_continuations_max: 5,
+            h2_ping_interval: None,
+            h2_ping_timeout: Duration::from_secs(20),
+            h2_settings_timeout: Duration::from_secs(10),
         }
     }
 }
@@ -110,5 +159,8 @@ mod tests {
         assert!(spec.trailer_bytes_max <= spec.head_bytes_max);
         assert!(usize::from(spec.fields_max) <= WireSpec::FIELDS_CAP);
         assert!(spec.link_idle_timeout < Duration::from_secs(5), "the common server limit");
+        let block = u32::from(spec.h2_continuations_max + 1) * 16 * 1024;
+        assert!(spec.head_bytes_max <= block, "the largest head must fit into its frames");
+        assert!(spec.h2_stream_window_bytes <= spec.h2_connection_window_bytes);
     }
 }

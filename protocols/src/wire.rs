@@ -7,7 +7,8 @@
 //! W1 `decode` consumes: `used < input.len()` only together with an event or while
 //!    `sides().read == Hold`. What it cannot finish it keeps itself, within the spec's limits.
 //! W2 Callers call `decode` until it returns no event, also with empty input: after creation,
-//!    after `eof`, and after each write while the wire Holds.
+//!    after `eof`, and after each write while the wire Holds; on a multiplexed wire also after
+//!    each `data` and `release`.
 //! W3 An `Err` of `decode`, `eof` or `tick` is fatal: `fail(error)` writes the last words.
 //! W4 A [`StreamId`] is a small slab key. It names the same exchange until `release`.
 //! W5 After `Gone` the stream can take no more; `sides()` says what becomes of the connection.
@@ -19,6 +20,7 @@ use std::time::Instant;
 
 use crate::error::{Error, Fault};
 use crate::h1;
+use crate::h2::H2;
 use crate::head::Head;
 use crate::raw::Raw;
 use crate::spec::WireSpec;
@@ -35,6 +37,22 @@ pub enum Role {
 /// A local slab key of an exchange on a wire. HTTP/1 has one stream at a time: key 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct StreamId(pub u32);
+
+impl StreamId {
+    /// No stream: of a request that was refused before it became one. Needs no `release`.
+    pub const NONE: StreamId = StreamId(u32::MAX);
+}
+
+/// Whether bytes begin a protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sniff {
+    /// They do.
+    Yes,
+    /// They do not.
+    No,
+    /// They may: more of them will tell.
+    More,
+}
 
 /// What every call that may write is given.
 #[derive(Debug)]
@@ -112,7 +130,7 @@ pub enum Event {
     },
     /// The peer broke off this stream.
     Reset {
-        /// The stream.
+        /// The stream; [`StreamId::NONE`] for a request that was refused before it became one.
         stream: StreamId,
         /// What happened.
         fault: Fault,
@@ -263,6 +281,8 @@ pub trait Wire {
 pub enum AnyWire {
     /// HTTP/1.0 and HTTP/1.1.
     H1(h1::H1),
+    /// HTTP/2. Boxed: an idle HTTP/1 connection must not pay for its size.
+    H2(Box<H2>),
     /// Bytes without framing: pass-through.
     Raw(Raw),
 }
@@ -271,6 +291,11 @@ impl AnyWire {
     /// An HTTP/1 wire.
     pub fn h1(role: Role, spec: &Arc<WireSpec>) -> AnyWire {
         AnyWire::H1(h1::H1::new(role, spec))
+    }
+
+    /// An HTTP/2 wire, by prior knowledge or after ALPN.
+    pub fn h2(role: Role, spec: &Arc<WireSpec>) -> AnyWire {
+        AnyWire::H2(Box::new(H2::new(role, spec)))
     }
 
     /// A wire without framing.
@@ -282,6 +307,7 @@ impl AnyWire {
     pub fn held_bytes(&self) -> usize {
         match self {
             AnyWire::H1(wire) => wire.held_bytes(),
+            AnyWire::H2(wire) => wire.held_bytes(),
             AnyWire::Raw(_) => 0,
         }
     }
@@ -291,7 +317,18 @@ impl AnyWire {
     pub fn restart_idle(&mut self, now: Instant) {
         match self {
             AnyWire::H1(wire) => wire.restart_idle(now),
+            AnyWire::H2(wire) => wire.restart_idle(now),
             AnyWire::Raw(_) => {}
+        }
+    }
+
+    /// Frames written since the last call that the peer can ask for without limit: acknowledgements
+    /// and resets, at most 17 bytes each. The pump adds them up while nothing is flushed and ends a
+    /// connection that leaves too many unread.
+    pub fn answers(&mut self) -> u32 {
+        match self {
+            AnyWire::H2(wire) => wire.answers(),
+            AnyWire::H1(_) | AnyWire::Raw(_) => 0,
         }
     }
 
@@ -300,6 +337,7 @@ impl AnyWire {
     pub fn must_reset(&self) -> bool {
         match self {
             AnyWire::H1(wire) => wire.must_reset(),
+            AnyWire::H2(_) => false,
             AnyWire::Raw(wire) => wire.must_reset(),
         }
     }
@@ -309,6 +347,7 @@ impl AnyWire {
     pub fn has_shut(&self) -> bool {
         match self {
             AnyWire::H1(wire) => wire.has_shut(),
+            AnyWire::H2(_) => false,
             AnyWire::Raw(wire) => wire.has_shut(),
         }
     }
@@ -318,6 +357,7 @@ impl AnyWire {
     pub fn is_tunnel(&self) -> bool {
         match self {
             AnyWire::H1(wire) => wire.is_tunnel(),
+            AnyWire::H2(_) => false,
             AnyWire::Raw(wire) => wire.is_tunnel(),
         }
     }
@@ -328,6 +368,7 @@ macro_rules! each {
     ($self:ident, $wire:ident => $call:expr) => {
         match $self {
             AnyWire::H1($wire) => $call,
+            AnyWire::H2($wire) => $call,
             AnyWire::Raw($wire) => $call,
         }
     };

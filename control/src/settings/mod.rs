@@ -229,6 +229,8 @@ impl Settings {
             body_grace: self.body_grace(),
             body_idle_timeout: self.body_idle_timeout(),
             requests_per_connection_max: self.requests_per_connection(),
+            // HTTP/2 has no settings yet: no listener speaks it.
+            ..protocols::WireSpec::default()
         }
     }
 

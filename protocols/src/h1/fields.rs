@@ -295,7 +295,7 @@ impl<'a> Fields<'a> {
 /// Whether a name would be one that the gateway answers for if its `_` were `-`. Servers that hand
 /// fields to programs as variables (RFC 3875 §4.1.18) make one name of both, so that
 /// `X_Forwarded_For` would speak for the gateway and `Transfer_Encoding` for the framing.
-pub(super) fn is_disguised(name: &[u8]) -> bool {
+pub(crate) fn is_disguised(name: &[u8]) -> bool {
     // Longer than the longest such name, and than the start that X-Forwarded names share.
     let mut plain = [0; 32];
     if !name.contains(&b'_') {
@@ -318,7 +318,7 @@ fn check_body(len: u64, spec: &WireSpec) -> Result<u64, Fault> {
 }
 
 /// 1*DIGIT up to 2^63 - 1, nothing else.
-fn decimal(text: &[u8]) -> Option<u64> {
+pub(crate) fn decimal(text: &[u8]) -> Option<u64> {
     // 2^63 - 1 has 19 digits, which cannot overflow a u64; leading zeros are digits too.
     if text.is_empty() || text.len() > 19 || !text.iter().all(u8::is_ascii_digit) {
         return None;

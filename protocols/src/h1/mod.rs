@@ -56,6 +56,11 @@ mod transcripts;
 #[cfg(any(test, feature = "fuzz"))]
 pub use fuzz::{fuzz_chunked, fuzz_pair, fuzz_reply, fuzz_request};
 
+// What a message may hold does not depend on how it is framed: HTTP/2 asks the same.
+pub(crate) use fields::{decimal, is_disguised};
+pub(crate) use parse::forbidden_in_trailers;
+pub(crate) use target::{Target, is_authority, parse as parse_target};
+
 use encode::Outgoing;
 use parse::Asked;
 use read::{Left, Pending, Scratch};

@@ -197,7 +197,7 @@ fn version(minor: u8) -> Version {
 
 /// Framing, routing, authentication, request modifiers and content description: a trailer must
 /// not change how the head was already acted on.
-fn forbidden_in_trailers(name: &[u8]) -> bool {
+pub(crate) fn forbidden_in_trailers(name: &[u8]) -> bool {
     use Name::*;
     let known = Name::find(name);
     if known.is_framing() || known.is_connection_level() || crate::head::is_protected(name) {

@@ -11,7 +11,7 @@ use crate::head::is_target_byte;
 
 /// The form of a target, as parts of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Target<'a> {
+pub(crate) enum Target<'a> {
     /// `/path?query`, or `*` for OPTIONS.
     Origin(&'a [u8]),
     /// `http://authority/path?query`; the rest begins with `/`, `?` or is empty.
@@ -19,7 +19,7 @@ pub(super) enum Target<'a> {
 }
 
 /// Reads a target of a method other than CONNECT.
-pub(super) fn parse<'a>(method: &[u8], target: &'a [u8]) -> Result<Target<'a>, Fault> {
+pub(crate) fn parse<'a>(method: &[u8], target: &'a [u8]) -> Result<Target<'a>, Fault> {
     // No early exit: this way the loop is done in vectors.
     let legal = target.iter().fold(true, |legal, &b| legal & is_target_byte(b));
     if !legal {
@@ -72,7 +72,7 @@ fn check_path(target: &[u8]) -> Result<(), Fault> {
 /// Whether this is `host[:port]` with a host of letters, digits, `-._~`, or an IPv6 literal, and
 /// a port from 1 to 65535. Narrower than RFC 3986 §3.2.2: no sub-delims, no `%`, no user info,
 /// no empty label: nobody's host needs them and every one of them has split parsers.
-pub(super) fn is_authority(authority: &[u8]) -> bool {
+pub(crate) fn is_authority(authority: &[u8]) -> bool {
     if let Some(literal) = authority.strip_prefix(b"[") {
         let Some(end) = literal.iter().position(|&b| b == b']') else { return false };
         let (Some(address), Some(after)) = (literal.get(..end), literal.get(end + 1..)) else {

@@ -27,6 +27,12 @@ const DOCUMENTS: &[Document] = &[
         root: "protocols/src/",
         excuses: EXCUSES,
     },
+    Document {
+        path: "docs/rfc9113.md",
+        folder: "protocols/src/h2/rfc9113",
+        root: "protocols/src/",
+        excuses: EXCUSES,
+    },
     Document { path: "docs/security.md", folder: "cli/tests/abuse", root: TARGETS, excuses: &[] },
 ];
 
