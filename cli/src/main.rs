@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod args;
+mod certs;
 mod change;
 mod check;
 mod client;

@@ -10,6 +10,7 @@
 #![forbid(unsafe_code)]
 
 pub mod admin;
+pub mod certs;
 mod cidrs;
 mod compile;
 mod config;

@@ -14,6 +14,7 @@ use std::time::Duration;
 use protocols::{PathRule, WireSpec};
 use router::{Cluster, ClusterId, PlanId, RouteId};
 
+use crate::certs::{ClientTls, ServerTls};
 use crate::cidrs::Cidrs;
 use crate::routes::Routes;
 use crate::settings::Settings;
@@ -38,6 +39,8 @@ pub struct Snapshot {
     pub routes: Arc<Routes>,
     /// By `ClusterId`.
     pub clusters: Arc<[Arc<Cluster>]>,
+    /// By `ClusterId`: what links to it need, where they begin with TLS.
+    pub upstream_tls: Arc<[Option<Arc<ClientTls>>]>,
     /// What is worth saying but no fault, one line each.
     pub warnings: Arc<[String]>,
 }
@@ -63,6 +66,8 @@ pub struct ListenerPlan {
     pub proxy_headers: Option<ProxyHeaders>,
     /// What to answer instead of plain words, where the route has no page for it.
     pub error_pages: Arc<ErrorPages>,
+    /// What its connections need, where they begin with TLS.
+    pub tls: Option<Arc<ServerTls>>,
 }
 
 /// Who may say, by a PROXY header, on whose behalf it connects.
@@ -123,9 +128,12 @@ impl ErrorPages {
 }
 
 impl Snapshot {
-    /// Whether both come from one load: they differ in their routes only.
+    /// Whether both come from one load: they differ in their routes and their listeners'
+    /// certificates only.
     pub fn is_akin(&self, other: &Snapshot) -> bool {
-        Arc::ptr_eq(&self.clusters, &other.clusters) && Arc::ptr_eq(&self.settings, &other.settings)
+        Arc::ptr_eq(&self.clusters, &other.clusters)
+            && Arc::ptr_eq(&self.settings, &other.settings)
+            && Arc::ptr_eq(&self.upstream_tls, &other.upstream_tls)
     }
 
     /// The cluster of an id taken from this snapshot.

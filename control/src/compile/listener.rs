@@ -29,6 +29,7 @@ impl Compile<'_> {
             let protocol = self.listener_protocol(item, spec);
             let path_rule = self.path_rule(item, spec);
             let proxy_headers = self.proxy_headers(item, spec);
+            let tls = self.listener_tls(item, spec, protocol);
             let place = item.place(&["error_pages"]);
             let error_pages = self.facts.error_pages(place, &spec.error_pages, &mut self.faults);
             let error_pages = Arc::new(error_pages);
@@ -52,6 +53,7 @@ impl Compile<'_> {
                 conns_max: spec.max_conns,
                 proxy_headers,
                 error_pages,
+                tls,
             });
         }
         plans
