@@ -44,7 +44,7 @@ const OWNED: &[(&str, &[&str])] = &[
     ("hashbrown", &["control"]),
     ("form_urlencoded", &["control", "cli"]),
     ("percent-encoding", &["control"]),
-    ("rcgen", &["control", "cli"]),
+    ("rcgen", &["control", "gateway", "cli"]),
     ("rustls", &["control", "gateway"]),
     ("rustls-native-certs", &["control"]),
     ("rustls-pki-types", &["control"]),
