@@ -214,7 +214,7 @@ impl Compile<'_> {
         }
         // Where all listeners pass bytes through there is nothing to route.
         let has_cluster = |item: &Item<ListenerSpec>| {
-            item.spec.as_ref().is_some_and(|spec| spec.cluster.is_some())
+            item.spec.as_ref().is_some_and(|spec| spec.cluster.is_some() || !spec.sni.is_empty())
         };
         let listeners = &self.config.listeners;
         let routed = listeners.is_empty() || !listeners.iter().all(has_cluster);

@@ -4,6 +4,7 @@
 //! own: `router::RouteSpec` and `router::ClusterSpec` are decoded by their own serde impls, the
 //! settings are read by their registry. It knows the top level and listeners.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
@@ -30,6 +31,9 @@ pub(crate) struct ListenerSpec {
     /// Where the connections of a `tcp` listener go.
     #[serde(default)]
     pub(crate) cluster: Option<String>,
+    /// Where the TLS connections of a `tcp` listener go, by the server that they ask for.
+    #[serde(default)]
+    pub(crate) sni: BTreeMap<String, String>,
     /// Instead of the setting `path-rule`.
     #[serde(default)]
     pub(crate) path_rule: Option<String>,

@@ -34,5 +34,7 @@ pub use routes::{
     fuzz_route_lines,
 };
 pub use settings::{Applies, Kind, REGISTRY, Setting, Settings, Source, Unit};
-pub use snapshot::{ErrorPage, ErrorPages, ListenerPlan, ProxyHeaders, RoutePlan, Snapshot};
+pub use snapshot::{
+    ErrorPage, ErrorPages, ListenerPlan, ProxyHeaders, RoutePlan, Snapshot, SniRoutes,
+};
 pub use source::{Sources, load, reload};

@@ -58,6 +58,9 @@ pub struct ListenerPlan {
     pub wire: Arc<WireSpec>,
     /// What all its connections follow, where it takes `tcp`: an id that no rule has, and a plan.
     pub tcp_route: Option<(RouteId, PlanId)>,
+    /// What its connections follow by the server that they ask for, where it looks at that; others
+    /// follow `tcp_route`.
+    pub sni_routes: Option<Arc<SniRoutes>>,
     /// How paths are brought into one form before they are routed.
     pub path_rule: PathRule,
     /// Connections at a time, over all shards.
@@ -68,6 +71,23 @@ pub struct ListenerPlan {
     pub error_pages: Arc<ErrorPages>,
     /// What its connections need, where they begin with TLS.
     pub tls: Option<Arc<ServerTls>>,
+}
+
+/// Where TLS connections that are passed on go, by the name that they ask for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SniRoutes {
+    pub(crate) exact: BTreeMap<String, (RouteId, PlanId)>,
+    /// By what stands behind `*.`.
+    pub(crate) suffix: BTreeMap<String, (RouteId, PlanId)>,
+}
+
+impl SniRoutes {
+    /// The route of a name in lower case: the exact one, else that of its longest suffix.
+    pub fn find(&self, name: &str) -> Option<(RouteId, PlanId)> {
+        let suffixes = name.match_indices('.').filter_map(|(at, _)| name.get(at + 1..));
+        let found = suffixes.filter_map(|suffix| self.suffix.get(suffix)).next();
+        self.exact.get(name).or(found).copied()
+    }
 }
 
 /// Who may say, by a PROXY header, on whose behalf it connects.

@@ -26,6 +26,7 @@ use observe::{Gauge, WordFamily};
 use protocols::{
     AnyWire, Cx, Error, Fault, Head, Length, Mux, ReadSide, Role, StreamId, Wire, WriteSide,
 };
+use router::{PlanId, RouteId};
 
 use crate::end::End;
 use crate::exchange;
@@ -74,8 +75,8 @@ pub(crate) struct Conn {
 
 /// What a connection belongs to.
 pub(crate) enum Site {
-    /// The listener of this number accepted it.
-    Listener(u32),
+    /// The listener of this number accepted it; where it goes as a whole, if its greeting said so.
+    Listener(u32, Cell<Option<(RouteId, PlanId)>>),
     /// The endpoint it leads to, and its share of the endpoint's links.
     Endpoint(Permit),
 }
@@ -83,7 +84,7 @@ pub(crate) enum Site {
 impl Site {
     fn role(&self) -> Role {
         match self {
-            Site::Listener(_) => Role::Server,
+            Site::Listener(..) => Role::Server,
             Site::Endpoint(_) => Role::Client,
         }
     }
@@ -138,8 +139,22 @@ impl Conn {
     /// Which listener accepted it; `None` for a link.
     pub(crate) fn listener(&self) -> Option<u32> {
         match self.site {
-            Site::Listener(index) => Some(index),
+            Site::Listener(index, _) => Some(index),
             Site::Endpoint(_) => None,
+        }
+    }
+
+    /// The route that all of the connection follows, if its greeting has chosen one.
+    pub(crate) fn chosen(&self) -> Option<(RouteId, PlanId)> {
+        match &self.site {
+            Site::Listener(_, chosen) => chosen.get(),
+            Site::Endpoint(_) => None,
+        }
+    }
+
+    pub(crate) fn choose(&self, route: (RouteId, PlanId)) {
+        if let Site::Listener(_, chosen) = &self.site {
+            chosen.set(Some(route));
         }
     }
 

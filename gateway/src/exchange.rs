@@ -158,7 +158,7 @@ async fn race(
 /// The plan of a connection whose listener passes bytes through.
 fn pass_through(track: &Track, conn: &Conn) -> Option<(RouteId, Rc<Plan>)> {
     let live = track.state.live();
-    let (route, plan) = live.listener(conn.listener())?.tcp_route?;
+    let (route, plan) = conn.chosen().or(live.listener(conn.listener())?.tcp_route)?;
     Some((route, live.plan(plan)?))
 }
 

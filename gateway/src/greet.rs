@@ -1,5 +1,6 @@
-//! What comes before the wire: the PROXY header of a connection, where its listener asks for one,
-//! and then the TLS handshake, where it has certificates.
+//! What comes before the wire: the PROXY header of a connection, where its listener asks for one;
+//! then the TLS handshake, where it has certificates, or the look at a ClientHello, where it passes
+//! TLS on by the server that is asked for.
 //!
 //! A header says on whose behalf the peer connects. It is looked for only where configured, and
 //! believed only from the sources that the listener names: anybody can send one. Until it is
@@ -15,6 +16,7 @@ use control::ProxyHeaders;
 use engine::{Address, Buf};
 use observe::WordFamily;
 use protocols::Fault;
+use protocols::hello::{Hello, HelloReader};
 use protocols::proxy_header::{self, Parsed};
 
 use crate::conn::Conn;
@@ -23,6 +25,7 @@ use crate::tls::{Tls, TlsFault};
 /// A connection whose wire cannot begin yet.
 pub(crate) struct Greeting {
     header: Option<Header>,
+    hello: Option<Box<PassedHello>>,
     /// When the TLS handshake must be done; known once it may begin.
     handshake_until: Option<Instant>,
 }
@@ -32,6 +35,15 @@ struct Header {
     bytes: Vec<u8>,
     required: bool,
     deadline: Instant,
+}
+
+/// The ClientHello of a connection that is passed on as it is, on its way.
+#[derive(Default)]
+struct PassedHello {
+    reader: HelloReader,
+    /// All of it as it came, for whom it is meant.
+    bytes: Vec<u8>,
+    until: Option<Instant>,
 }
 
 /// Why a connection is refused before its wire begins.
@@ -44,6 +56,8 @@ pub(crate) enum Refused {
     Untrusted,
     /// The client that it names has as many connections as it may; the cap's word.
     Capped(&'static str),
+    /// The ClientHello is wrong, late, or for a server that there is no way to.
+    Hello(Fault),
     /// There is no TLS with this peer.
     Tls(TlsFault),
 }
@@ -53,7 +67,7 @@ impl Refused {
     pub(crate) fn word(&self) -> &'static str {
         match self {
             Refused::Gone => "client_gone",
-            Refused::Header(fault) => fault.reason(),
+            Refused::Header(fault) | Refused::Hello(fault) => fault.reason(),
             Refused::Untrusted => "proxy_untrusted",
             Refused::Capped(word) => word,
             Refused::Tls(fault) => fault.word(),
@@ -65,6 +79,9 @@ impl Refused {
     pub(crate) fn conclude(&self, conn: &Conn) {
         let state = &conn.state;
         state.metrics.word(WordFamily::ConnectionCloses, self.word());
+        if let Refused::Hello(fault) = self {
+            state.log_refusal(conn, fault.reason());
+        }
         let Refused::Tls(fault) = self else {
             return conn.stream.reset();
         };
@@ -83,7 +100,7 @@ impl Greeting {
         peer: &Address,
         now: Instant,
     ) -> Result<Greeting, Refused> {
-        let mut greeting = Greeting { header: None, handshake_until: None };
+        let mut greeting = Greeting { header: None, hello: None, handshake_until: None };
         let Some(headers) = headers else { return Ok(greeting) };
         let trusted = match peer {
             Address::Inet(peer) => headers.from.contains(peer.ip()),
@@ -101,6 +118,17 @@ impl Greeting {
         }
     }
 
+    /// The same with a ClientHello that says where the connection goes.
+    pub(crate) fn with_hello(mut self) -> Greeting {
+        self.hello = Some(Box::default());
+        self
+    }
+
+    /// Whether there is anything to wait for before the wire, TLS aside.
+    pub(crate) fn is_needed(&self) -> bool {
+        self.has_header() || self.hello.is_some()
+    }
+
     /// Whether the peer may be another than the one that is connected.
     pub(crate) fn has_header(&self) -> bool {
         self.header.is_some()
@@ -112,6 +140,10 @@ impl Greeting {
             ready!(header.poll(conn, cx))?;
             self.header = None;
             conn.state.admit_source(conn).map_err(Refused::Capped)?;
+        }
+        if let Some(hello) = &mut self.hello {
+            ready!(hello.poll(conn, cx))?;
+            self.hello = None;
         }
         match conn.stream.tls() {
             None => Poll::Ready(Ok(())),
@@ -136,15 +168,55 @@ impl Greeting {
                 state.metrics.word(WordFamily::TlsHandshakes, word);
             }));
         }
-        conn.arm(Some(until));
-        if conn.timer.poll_expired(cx).is_ready() {
-            if now >= until {
-                return Poll::Ready(Err(TlsFault::Timeout));
-            }
-            conn.timer.set(None);
-            conn.arm(Some(until));
+        if now >= until {
+            return Poll::Ready(Err(TlsFault::Timeout));
         }
+        wake_at(conn, until, cx);
         Poll::Pending
+    }
+}
+
+impl PassedHello {
+    /// Ready when the hello was read and has a way to go.
+    fn poll(&mut self, conn: &Conn, cx: &mut Context<'_>) -> Poll<Result<(), Refused>> {
+        let state = &conn.state;
+        let now = state.shard.now();
+        let until = *self.until.get_or_insert_with(|| now + state.options().tls_handshake_timeout);
+        while let Poll::Ready(received) = conn.stream.poll_recv(cx) {
+            let Ok(Some(buf)) = received else { return Poll::Ready(Err(Refused::Gone)) };
+            self.bytes.extend_from_slice(&buf);
+            match self.reader.read(&buf) {
+                Ok(None) => {}
+                Ok(Some(hello)) => return Poll::Ready(self.choose(conn, &hello)),
+                Err(fault) => return Poll::Ready(Err(Refused::Hello(fault))),
+            }
+        }
+        if now >= until {
+            return Poll::Ready(Err(Refused::Hello(Fault::ClientHelloTimeout)));
+        }
+        wake_at(conn, until, cx);
+        Poll::Pending
+    }
+
+    fn choose(&mut self, conn: &Conn, hello: &Hello) -> Result<(), Refused> {
+        let live = conn.state.live();
+        let plan = live.listener(conn.listener());
+        let routes = plan.and_then(|plan| plan.sni_routes.as_ref());
+        let named = routes.zip(hello.server_name.as_deref());
+        let named = named.and_then(|(routes, name)| routes.find(name));
+        let route = named.or(plan.and_then(|plan| plan.tcp_route));
+        conn.choose(route.ok_or(Refused::Hello(Fault::ServerNameUnknown))?);
+        conn.stream.socket().put_back(Buf::copy_of(&self.bytes));
+        Ok(())
+    }
+}
+
+/// Sees that the pump is polled at `until`, whatever its timer was set to before.
+fn wake_at(conn: &Conn, until: Instant, cx: &mut Context<'_>) {
+    conn.arm(Some(until));
+    if conn.timer.poll_expired(cx).is_ready() {
+        conn.timer.set(Some(until));
+        let _ = conn.timer.poll_expired(cx);
     }
 }
 

@@ -5,6 +5,7 @@
 //! shard stops, the listener's queue is served to its last connection before the socket closes, so
 //! that nobody who completed a handshake is turned away.
 
+use std::cell::Cell;
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::Poll;
@@ -64,7 +65,7 @@ fn greet(state: &Rc<State>, stream: Stream, index: u32) {
             return;
         }
     };
-    let needed = greeting.has_header() || tls.is_some();
+    let needed = greeting.is_needed() || tls.is_some();
     let stream = match tls {
         None => Transport::Plain(stream),
         Some(tls) => match Tls::server(stream, &state.tls, &tls) {
@@ -75,7 +76,7 @@ fn greet(state: &Rc<State>, stream: Stream, index: u32) {
             }
         },
     };
-    let conn = Conn::new(state, stream, wire, Site::Listener(index));
+    let conn = Conn::new(state, stream, wire, Site::Listener(index, Cell::new(None)));
     state.register(&conn, ticket);
     if state.stop.is_set() {
         conn.drain(false);

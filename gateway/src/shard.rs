@@ -159,12 +159,17 @@ impl State {
     pub(crate) fn welcome(&self, listener: u32, peer: &Address) -> Option<Welcome> {
         let live = self.live.borrow();
         let plan = live.listener(Some(listener))?;
-        let wire = match plan.tcp_route {
-            Some(_) => AnyWire::raw(Role::Server),
-            None => AnyWire::h1(Role::Server, &plan.wire),
+        let is_raw = plan.tcp_route.is_some() || plan.sni_routes.is_some();
+        let wire = match is_raw {
+            true => AnyWire::raw(Role::Server),
+            false => AnyWire::h1(Role::Server, &plan.wire),
         };
         let headers = plan.proxy_headers.as_ref();
-        let greeting = Greeting::new(headers, peer, self.shard.now());
+        let now = self.shard.now();
+        let greeting = Greeting::new(headers, peer, now).map(|greeting| match plan.sni_routes {
+            Some(_) => greeting.with_hello(),
+            None => greeting,
+        });
         Some(Welcome { wire, tls: plan.tls.clone(), greeting })
     }
 
@@ -208,7 +213,7 @@ impl State {
     pub(crate) fn closed(&self, conn: &Rc<Conn>) {
         match &conn.site {
             Site::Endpoint(permit) => upstream::closed(self, conn, permit),
-            Site::Listener(_) => {
+            Site::Listener(..) => {
                 let known = self.conns.borrow_mut().try_remove(conn.place.get() as usize);
                 debug_assert!(known.is_some(), "a connection leaves the table once");
                 if let Some(seated) = known {

@@ -56,6 +56,7 @@ mod error;
 pub mod forwarded;
 pub mod h1;
 mod head;
+pub mod hello;
 mod name;
 #[cfg(any(test, feature = "fuzz"))]
 mod pair;

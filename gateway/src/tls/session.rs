@@ -103,8 +103,8 @@ impl Session {
         }
     }
 
-    /// After a fault: adds what is still to be said to `words`, the alert last. Nothing may be asked
-    /// of the session after that.
+    /// After a fault: adds what is still to be said to `words`, the alert last. Nothing may be
+    /// asked of the session after that.
     pub(super) fn last_words(&mut self, words: &mut Vec<u8>) {
         let mut nowhere = VecDeque::new();
         // What waits to be sent comes before the records that are there are looked at once more.
