@@ -3,7 +3,7 @@
 
 mod support;
 
-use std::io::{Read as _, Write as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Child, Command, Output, Stdio};
@@ -253,7 +253,8 @@ fn changed_certificates_take_effect_and_bad_ones_do_not() {
     assert_ne!(first, second);
     folder.write("edge.pem", "no certificate");
     until("the bad file is refused", || refused() == 1.0);
-    assert!(gateway.said().iter().any(|line| line.contains("keeps its old certificates")));
+    let says = |words: &str| gateway.said().iter().any(|line| line.contains(words));
+    until("it is said", || says("keeps its old certificates"));
     assert_eq!(serial(&gateway), second);
     let (_, page) = gateway.admin("/metrics");
     assert!(page.contains("ringway_certificate_expiry_timestamp_seconds{file="), "{page}");
@@ -366,6 +367,38 @@ fn an_upstream_without_tls_is_502_and_a_silent_one_504() {
     let gateway = towards(&folder, &silent.address.to_string(), tls, &flags);
     let (status, text) = get(&mut gateway.client());
     assert_eq!((status, text.as_str()), (504, "504 upstream_tls_timeout\n"));
+}
+
+/// A FIN can be forged by anybody on the way: without a close_notify it ends no body.
+#[test]
+fn a_reply_without_a_length_cannot_be_cut_unnoticed() {
+    let (folder, _) = folder();
+    let upstream = Origin::absent();
+    let mut command = Command::new("openssl");
+    command.args(["s_server", "-accept", &upstream.to_string(), "-cert", "edge.pem"]);
+    command.args(["-key", "edge.key"]).current_dir(folder.path());
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut server = command.spawn().expect("openssl runs");
+    let mut said = BufReader::new(server.stdout.take().expect("standard output is piped")).lines();
+    let mut wait_for = |words: &str| {
+        let mut lines = said.by_ref().map_while(Result::ok);
+        assert!(lines.any(|line| line.contains(words)), "{words} is never said");
+    };
+    wait_for("ACCEPT");
+    let tls = "sni: edge.test, ca: ca.pem";
+    let gateway = towards(&folder, &upstream.to_string(), tls, &[]);
+    let mut client = gateway.client();
+    client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    wait_for("GET / HTTP/1.1");
+    let mut stdin = server.stdin.take().expect("standard input is piped");
+    stdin.write_all(b"HTTP/1.1 200 OK\r\n\r\nhalf of it\n").unwrap();
+    assert_eq!(client.head().expect("the reply's head").status, 200);
+    server.kill().unwrap();
+    server.wait().unwrap();
+    let rest = client.rest();
+    let is_whole = rest.as_ref().is_ok_and(|rest| rest.ends_with(b"0\r\n\r\n"));
+    assert!(!is_whole, "{rest:?}");
+    assert_eq!(reason(&gateway, 1), "upstream_reset_in_reply");
 }
 
 #[test]

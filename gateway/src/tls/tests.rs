@@ -154,6 +154,12 @@ fn talk(server: &mut End, client: &mut End, piece: usize) -> Result<(), (TlsFaul
 const VERSIONS: [Versions; 2] = [&[&rustls::version::TLS12], &[&rustls::version::TLS13]];
 
 #[test]
+fn an_idle_connection_is_small() {
+    // Beside it rustls keeps what the session has: 4.8 KiB in all, as measured.
+    assert!(size_of::<super::Tls>() <= 2048, "{}", size_of::<super::Tls>());
+}
+
+#[test]
 fn both_versions_work_however_they_are_cut() {
     let own = identity("own");
     for versions in VERSIONS {
