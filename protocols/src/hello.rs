@@ -247,7 +247,7 @@ mod tests {
 
     use super::*;
 
-    /// Sent by OpenSSL for `localhost` with `h2` and `http/1.1`.
+    /// Sent by OpenSSL for `localhost` with `http/1.1` and `h2`, in this order.
     const CAPTURED: &str = include_str!("../testdata/tls_clienthello_alpn_h2_http11.hex");
 
     fn captured() -> Vec<u8> {
@@ -288,7 +288,7 @@ mod tests {
         let bytes = captured();
         let whole = read(&bytes).unwrap().unwrap();
         assert_eq!(whole.server_name.as_deref(), Some("localhost"));
-        assert_eq!(whole.alpn, [b"h2".to_vec(), b"http/1.1".to_vec()]);
+        assert_eq!(whole.alpn, [b"http/1.1".to_vec(), b"h2".to_vec()]);
         for cut in 1..bytes.len() {
             let mut reader = HelloReader::default();
             assert_eq!(reader.read(&bytes[..cut]), Ok(None), "{cut}");
