@@ -111,7 +111,17 @@ pub(crate) fn with_source_flags(command: clap::Command) -> clap::Command {
         .value_name("ADDR")
         .action(ArgAction::Append)
         .help("Forward everything to this upstream; may be repeated [env: RINGWAY_UPSTREAM]");
-    let command = command.arg(config).arg(listen).arg(upstream);
+    let tls_cert = Arg::new("tls-cert")
+        .long("tls-cert")
+        .value_name("FILE")
+        .value_parser(clap::value_parser!(PathBuf))
+        .help("Serve TLS on every listener with this PEM chain [env: RINGWAY_TLS_CERT]");
+    let tls_key = Arg::new("tls-key")
+        .long("tls-key")
+        .value_name("FILE")
+        .value_parser(clap::value_parser!(PathBuf))
+        .help("The PEM key of --tls-cert [env: RINGWAY_TLS_KEY]");
+    let command = command.arg(config).arg(listen).arg(upstream).arg(tls_cert).arg(tls_key);
     with_setting_flags(command)
 }
 
@@ -160,6 +170,8 @@ pub(crate) fn sources(matches: &ArgMatches) -> Sources {
         flags: setting_values(matches),
         listen: list(matches, "listen", "RINGWAY_LISTEN"),
         upstream: list(matches, "upstream", "RINGWAY_UPSTREAM"),
+        tls_cert: matches.get_one::<PathBuf>("tls-cert").cloned(),
+        tls_key: matches.get_one::<PathBuf>("tls-key").cloned(),
     }
 }
 

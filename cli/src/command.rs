@@ -5,7 +5,9 @@
 use clap::ArgMatches;
 
 use crate::failure::Failure;
-use crate::{check, conns, demo, doctor, expect, explain, mock, routes, run, signal, version};
+use crate::{
+    certs, check, conns, demo, doctor, expect, explain, mock, routes, run, signal, version,
+};
 
 /// One command.
 pub(crate) struct Command {
@@ -24,6 +26,7 @@ pub(crate) const COMMANDS: &[Command] = &[
     run::COMMAND,
     demo::COMMAND,
     check::COMMAND,
+    certs::COMMAND,
     explain::COMMAND,
     routes::COMMAND,
     expect::COMMAND,

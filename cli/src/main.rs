@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod args;
+mod certs;
 mod check;
 mod client;
 mod command;

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant, SystemTime};
 
 use control::admin::{Admin, AdminAddress, AdminState};
+use control::certs::CertificateWatch;
 use control::{Change, Publisher, Refusal, RouteStore, Settings, Snapshot, Sources, random_seed};
 use engine::{Address, BoundListener, Liveness, ShardConfig};
 use gateway::{Caps, Gateway, ShardStart, Start, StartError};
@@ -36,6 +37,7 @@ pub(crate) struct Service {
     snapshot: Arc<Snapshot>,
     store: RouteStore,
     publisher: Publisher,
+    certificates: CertificateWatch,
     registry: Arc<Registry>,
     caps: Arc<Caps>,
     access_log: Option<AccessLog>,
@@ -123,6 +125,7 @@ impl Service {
             snapshot,
             store,
             publisher,
+            certificates: CertificateWatch::default(),
             registry,
             caps,
             access_log,
@@ -251,7 +254,7 @@ impl Service {
         name_routes(self.access_log.as_ref(), &next);
         self.publisher.publish(&next);
         self.registry.process().generation.store(next.generation, Relaxed);
-        self.status.routes_changed(&next);
+        self.status.changed(&next);
         self.snapshot = next;
     }
 
@@ -288,9 +291,31 @@ impl Service {
         }
     }
 
-    /// Frees snapshots that no shard uses any more, and sees to the journal; to be called now and
-    /// then.
+    /// Takes new certificates where their files have changed; bad ones leave the old in force.
+    fn renew_certificates(&mut self) {
+        let renewed = self.certificates.look(&self.snapshot, Instant::now());
+        let process = self.registry.process();
+        let say = |level, text| self.errors.write(level, "certificates", text);
+        renewed.warnings.into_iter().for_each(|text| say(Level::Warn, text));
+        for text in renewed.refused {
+            process.certificates_refused.fetch_add(1, Relaxed);
+            say(Level::Error, text);
+        }
+        let Some(next) = renewed.snapshot.map(Arc::new) else { return };
+        for text in renewed.taken {
+            process.certificates_renewed.fetch_add(1, Relaxed);
+            say(Level::Info, text);
+        }
+        self.publisher.publish(&next);
+        self.registry.process().generation.store(next.generation, Relaxed);
+        self.status.changed(&next);
+        self.snapshot = next;
+    }
+
+    /// Frees snapshots that no shard uses any more, sees to the journal, and looks at the files of
+    /// certificates; to be called now and then.
     pub(crate) fn tidy(&mut self) {
+        self.renew_certificates();
         self.publisher.retire();
         self.publisher.catch_up();
         let mut warnings = Vec::new();

@@ -15,6 +15,7 @@ use observe::{ErrorLog, Registry};
 use router::RouteId;
 use serde_json::json;
 
+use crate::certs;
 use crate::check;
 use crate::explain;
 use crate::group;
@@ -71,8 +72,8 @@ impl Status {
         facts.reload_error = None;
     }
 
-    /// Routes were changed.
-    pub(crate) fn routes_changed(&self, snapshot: &Arc<Snapshot>) {
+    /// Routes or certificates were changed.
+    pub(crate) fn changed(&self, snapshot: &Arc<Snapshot>) {
         self.facts().snapshot = Arc::clone(snapshot);
     }
 
@@ -102,6 +103,7 @@ impl Status {
         let (readiness, version) = (self.clone(), self.clone());
         let (config, connections) = (self.clone(), self.clone());
         let (list, one, explain) = (self.clone(), self.clone(), self.clone());
+        let metrics = self.clone();
         let (registry, errors) = (Arc::clone(registry), errors.clone());
         AdminState {
             readiness: Box::new(move || readiness.facts().readiness),
@@ -118,6 +120,7 @@ impl Status {
                 let dropped = &registry.process().error_log_dropped;
                 dropped.store(errors.dropped(), std::sync::atomic::Ordering::Relaxed);
                 registry.render_prometheus(out);
+                certs::metrics(&metrics.snapshot(), out);
             }),
         }
     }

@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::Path;
 use std::sync::Arc;
@@ -17,6 +17,7 @@ use router::{
     RuleOrder, identity,
 };
 
+use crate::certs::{Read, Trusted, system_authorities};
 use crate::cidrs::Cidrs;
 use crate::config::{Config, Item, ListenerSpec};
 use crate::decode::Fault;
@@ -43,6 +44,7 @@ mod overlay;
 mod route;
 mod single;
 mod stream;
+mod tls;
 
 /// Protocols other builds speak: refused by name.
 const PROTOCOLS_LATER: &[&str] = &["http2", "http3", "grpc", "thrift", "tls"];
@@ -53,8 +55,9 @@ const WEIGHT_MAX: u32 = 65_535;
 /// Names to addresses, each name asked once; and files that the configuration names.
 pub(crate) struct Resolve {
     ask: fn(&str, u16) -> io::Result<Vec<SocketAddr>>,
-    read: fn(&Path) -> io::Result<Vec<u8>>,
-    open: fn(&Path) -> io::Result<Box<dyn Read + Send>>,
+    read: Read,
+    trusted: Trusted,
+    open: fn(&Path) -> io::Result<Box<dyn io::Read + Send>>,
     known: BTreeMap<(String, u16), Result<Vec<SocketAddr>, String>>,
 }
 
@@ -62,16 +65,19 @@ impl Resolve {
     /// The system's resolver. Blocks.
     pub(crate) fn system() -> Resolve {
         let ask = |name: &str, port| Ok((name, port).to_socket_addrs()?.collect());
-        let open =
-            |path: &Path| -> io::Result<Box<dyn Read + Send>> { Ok(Box::new(File::open(path)?)) };
-        Resolve { ask, read: |path| std::fs::read(path), open, known: BTreeMap::new() }
+        let open = |path: &Path| -> io::Result<Box<dyn io::Read + Send>> {
+            Ok(Box::new(File::open(path)?))
+        };
+        let read: Read = |path| std::fs::read(path);
+        Resolve { ask, read, trusted: system_authorities, open, known: BTreeMap::new() }
     }
 
     /// For tests and fuzzers: no network, and no file is there.
     pub(crate) fn with(ask: fn(&str, u16) -> io::Result<Vec<SocketAddr>>) -> Resolve {
         let read = |_: &Path| Err(io::ErrorKind::NotFound.into());
         let open = |_: &Path| Err(io::ErrorKind::NotFound.into());
-        Resolve { ask, read, open, known: BTreeMap::new() }
+        let trusted = || Err("nobody is trusted here".to_owned());
+        Resolve { ask, read, trusted, open, known: BTreeMap::new() }
     }
 
     /// All distinct addresses of the first family the name has, IPv4 before IPv6, sorted: the
@@ -116,9 +122,10 @@ pub(crate) fn compile(
     let files = number_route_files(config);
     let overlay = journal.map(|net| Overlay::new(net, config));
     let journal = overlay.as_ref();
-    let mut work = Compile { config, facts, resolve, faults: Vec::new() };
+    let mut work = Compile { config, facts, resolve, faults: Vec::new(), notes: Vec::new() };
     let mut listeners = work.listeners();
     let clusters = work.clusters();
+    let upstream_tls = work.upstream_tls();
     let mut draft = work.routes(make, files, journal);
     work.tcp_routes(&mut listeners, &mut draft);
     let hash = content_hash(config, &listeners, &clusters, &draft);
@@ -127,7 +134,8 @@ pub(crate) fn compile(
     work.require_parts(routes.is_empty());
     let mut warnings = config.warnings.clone();
     warnings.extend(work.unused(&plans));
-    let Compile { facts, faults, .. } = work;
+    let Compile { facts, faults, notes, .. } = work;
+    warnings.extend(notes);
     let clean = faults.is_empty();
     errors.extend(faults.into_iter().map(|fault| config.error(fault)));
     let snapshot = clean.then(|| Snapshot {
@@ -139,6 +147,7 @@ pub(crate) fn compile(
         listeners: listeners.into(),
         routes: Arc::new(routes),
         clusters: clusters.into_iter().map(Arc::new).collect(),
+        upstream_tls: upstream_tls.into(),
         warnings: warnings.into(),
     });
     snapshot.map(|snapshot| Compiled { snapshot, facts, make, plans, declared })
@@ -164,6 +173,8 @@ struct Compile<'a> {
     facts: Facts,
     resolve: &'a mut Resolve,
     faults: Vec<Fault>,
+    /// What is worth saying but no fault.
+    notes: Vec<String>,
 }
 
 impl Compile<'_> {
@@ -171,7 +182,7 @@ impl Compile<'_> {
     /// what the journal has beside them.
     fn routes(&mut self, make: Make, files: Vec<u16>, journal: Option<&Overlay<'_>>) -> Draft {
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
-        let Compile { config, facts, resolve, faults } = self;
+        let Compile { config, facts, resolve, faults, .. } = self;
         let terms = Terms { facts, make, journal };
         let mut draft = Draft::new(make);
         for item in &config.routes {
@@ -207,7 +218,7 @@ impl Compile<'_> {
         }
         // Where all listeners pass bytes through there is nothing to route.
         let has_cluster = |item: &Item<ListenerSpec>| {
-            item.spec.as_ref().is_some_and(|spec| spec.cluster.is_some())
+            item.spec.as_ref().is_some_and(|spec| spec.cluster.is_some() || !spec.sni.is_empty())
         };
         let listeners = &self.config.listeners;
         let routed = listeners.is_empty() || !listeners.iter().all(has_cluster);
@@ -402,7 +413,9 @@ fn proxy(name: &str) -> Option<ProxyVersion> {
 /// What is spoken to an endpoint: clusters that speak alike share its connections.
 fn language(spec: &ClusterSpec) -> String {
     let proxy = spec.proxy_protocol.as_deref().unwrap_or_default();
-    format!("{}{proxy}", protocol(spec).as_str())
+    // A link is as trustworthy as what was asked of it when it was made.
+    let tls = spec.tls.as_ref().map(|tls| format!(" {tls:?}")).unwrap_or_default();
+    format!("{}{proxy}{tls}", protocol(spec).as_str())
 }
 
 fn protocol_fault(name: &str) -> Option<String> {

@@ -4,6 +4,7 @@
 //! own: `router::RouteSpec` and `router::ClusterSpec` are decoded by their own serde impls, the
 //! settings are read by their registry. It knows the top level and listeners.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
@@ -30,6 +31,9 @@ pub(crate) struct ListenerSpec {
     /// Where the connections of a `tcp` listener go.
     #[serde(default)]
     pub(crate) cluster: Option<String>,
+    /// Where the TLS connections of a `tcp` listener go, by the server that they ask for.
+    #[serde(default)]
+    pub(crate) sni: BTreeMap<String, String>,
     /// Instead of the setting `path-rule`.
     #[serde(default)]
     pub(crate) path_rule: Option<String>,
@@ -41,6 +45,40 @@ pub(crate) struct ListenerSpec {
     /// Pages for errors outside of a route that has its own.
     #[serde(default)]
     pub(crate) error_pages: Vec<ErrorPageSpec>,
+    /// Its connections begin with TLS.
+    #[serde(default)]
+    pub(crate) tls: Option<ListenerTlsSpec>,
+}
+
+/// TLS on a listener.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ListenerTlsSpec {
+    /// At least one; the first is the default.
+    pub(crate) certificates: Vec<CertificateSpec>,
+    /// Authorities that sign clients.
+    #[serde(default)]
+    pub(crate) client_ca: Option<String>,
+    /// `none`, `optional` or `required`, which it is where there is a `client_ca`.
+    #[serde(default)]
+    pub(crate) client_auth: Option<String>,
+    /// `1.2`, as by default, or `1.3`.
+    #[serde(default)]
+    pub(crate) min_version: Option<String>,
+    /// Instead of all that the listener speaks.
+    #[serde(default)]
+    pub(crate) alpn: Option<Vec<String>>,
+    /// Whether clients may resume sessions; true by default.
+    #[serde(default)]
+    pub(crate) session_tickets: Option<bool>,
+}
+
+/// A chain and its key: names of PEM files.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct CertificateSpec {
+    pub(crate) cert: String,
+    pub(crate) key: String,
 }
 
 /// PROXY headers on a listener: who may send them.
@@ -374,6 +412,47 @@ impl Config {
             Item::made(&address.clone(), ListenerSpec { name, address, ..typed.clone() })
         };
         self.listeners = listen.into_iter().map(replace).collect();
+    }
+}
+
+/// `--tls-cert` and `--tls-key`.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct TlsFlags {
+    pub(crate) cert: Option<PathBuf>,
+    pub(crate) key: Option<PathBuf>,
+}
+
+impl Config {
+    /// Gives every listener the certificate of `--tls-cert` and `--tls-key`.
+    pub(crate) fn lay_tls(&mut self, flags: &TlsFlags, errors: &mut Vec<ConfigError>) {
+        let (cert, key) = match (&flags.cert, &flags.key) {
+            (Some(cert), Some(key)) => (cert, key),
+            (None, None) => return,
+            (one, _) => {
+                let (here, lacks) = if one.is_some() { ("cert", "key") } else { ("key", "cert") };
+                let message = format!("needs --tls-{lacks} as well");
+                errors.push(ConfigError::new(format!("flag --tls-{here}"), message));
+                return;
+            }
+        };
+        // A name on the command line is not relative to the configuration's folder.
+        let text = |path: &Path| {
+            let whole = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+            whole.display().to_string()
+        };
+        let pair = CertificateSpec { cert: text(cert), key: text(key) };
+        let certificates = vec![pair];
+        for item in &mut self.listeners {
+            let Some(spec) = &mut item.spec else { continue };
+            if spec.tls.is_some() {
+                let message =
+                    format!("listener `{}` already has `tls`: use one or the other", item.name);
+                errors.push(ConfigError::new("flag --tls-cert", message));
+                continue;
+            }
+            let certificates = certificates.clone();
+            spec.tls = Some(ListenerTlsSpec { certificates, ..ListenerTlsSpec::default() });
+        }
     }
 }
 

@@ -63,7 +63,6 @@ const LATER: &[&str] = &[
     "sticky",
     "telemetry",
     "thrift",
-    "tls",
     "transcode",
     "websocket",
 ];

@@ -10,6 +10,7 @@
 #![forbid(unsafe_code)]
 
 pub mod admin;
+pub mod certs;
 mod cidrs;
 mod compile;
 mod config;
@@ -33,5 +34,7 @@ pub use routes::{
     fuzz_route_lines,
 };
 pub use settings::{Applies, Kind, REGISTRY, Setting, Settings, Source, Unit};
-pub use snapshot::{ErrorPage, ErrorPages, ListenerPlan, ProxyHeaders, RoutePlan, Snapshot};
+pub use snapshot::{
+    ErrorPage, ErrorPages, ListenerPlan, ProxyHeaders, RoutePlan, Snapshot, SniRoutes,
+};
 pub use source::{Sources, load, reload};

@@ -14,6 +14,7 @@ use std::time::Duration;
 use protocols::{PathRule, WireSpec};
 use router::{Cluster, ClusterId, PlanId, RouteId};
 
+use crate::certs::{ClientTls, ServerTls};
 use crate::cidrs::Cidrs;
 use crate::routes::Routes;
 use crate::settings::Settings;
@@ -38,6 +39,8 @@ pub struct Snapshot {
     pub routes: Arc<Routes>,
     /// By `ClusterId`.
     pub clusters: Arc<[Arc<Cluster>]>,
+    /// By `ClusterId`: what links to it need, where they begin with TLS.
+    pub upstream_tls: Arc<[Option<Arc<ClientTls>>]>,
     /// What is worth saying but no fault, one line each.
     pub warnings: Arc<[String]>,
 }
@@ -55,6 +58,9 @@ pub struct ListenerPlan {
     pub wire: Arc<WireSpec>,
     /// What all its connections follow, where it takes `tcp`: an id that no rule has, and a plan.
     pub tcp_route: Option<(RouteId, PlanId)>,
+    /// What its connections follow by the server that they ask for, where it looks at that; others
+    /// follow `tcp_route`.
+    pub sni_routes: Option<Arc<SniRoutes>>,
     /// How paths are brought into one form before they are routed.
     pub path_rule: PathRule,
     /// Connections at a time, over all shards.
@@ -63,6 +69,25 @@ pub struct ListenerPlan {
     pub proxy_headers: Option<ProxyHeaders>,
     /// What to answer instead of plain words, where the route has no page for it.
     pub error_pages: Arc<ErrorPages>,
+    /// What its connections need, where they begin with TLS.
+    pub tls: Option<Arc<ServerTls>>,
+}
+
+/// Where TLS connections that are passed on go, by the name that they ask for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SniRoutes {
+    pub(crate) exact: BTreeMap<String, (RouteId, PlanId)>,
+    /// By what stands behind `*.`.
+    pub(crate) suffix: BTreeMap<String, (RouteId, PlanId)>,
+}
+
+impl SniRoutes {
+    /// The route of a name in lower case: the exact one, else that of its longest suffix.
+    pub fn find(&self, name: &str) -> Option<(RouteId, PlanId)> {
+        let suffixes = name.match_indices('.').filter_map(|(at, _)| name.get(at + 1..));
+        let found = suffixes.filter_map(|suffix| self.suffix.get(suffix)).next();
+        self.exact.get(name).or(found).copied()
+    }
 }
 
 /// Who may say, by a PROXY header, on whose behalf it connects.
@@ -123,9 +148,12 @@ impl ErrorPages {
 }
 
 impl Snapshot {
-    /// Whether both come from one load: they differ in their routes only.
+    /// Whether both come from one load: they differ in their routes and their listeners'
+    /// certificates only.
     pub fn is_akin(&self, other: &Snapshot) -> bool {
-        Arc::ptr_eq(&self.clusters, &other.clusters) && Arc::ptr_eq(&self.settings, &other.settings)
+        Arc::ptr_eq(&self.clusters, &other.clusters)
+            && Arc::ptr_eq(&self.settings, &other.settings)
+            && Arc::ptr_eq(&self.upstream_tls, &other.upstream_tls)
     }
 
     /// The cluster of an id taken from this snapshot.

@@ -11,6 +11,7 @@ use crate::config::ShardConfig;
 use crate::io::Io;
 use crate::task::Tasks;
 use crate::task::current::Local;
+use crate::task::raw::TaskId;
 
 /// The shared part.
 pub(crate) struct Core {
@@ -20,6 +21,8 @@ pub(crate) struct Core {
     pub(crate) now: Cell<Instant>,
     /// Read from the ring at most once a turn.
     pub(crate) wall: Cell<Option<SystemTime>>,
+    /// Tasks that go on with the next turn.
+    pub(crate) next_turn: RefCell<Vec<TaskId>>,
     /// None once the runtime has ended.
     pub(crate) io: RefCell<Option<Box<Io>>>,
 }
@@ -32,6 +35,7 @@ impl Core {
             local,
             now: Cell::new(io.now),
             wall: Cell::new(None),
+            next_turn: RefCell::new(Vec::new()),
             io: RefCell::new(Some(Box::new(io))),
         })
     }

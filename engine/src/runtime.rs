@@ -230,7 +230,8 @@ impl Runtime {
 
     /// The second half of a turn. Returns how many completions there were, and the next timer.
     fn enter_and_complete(&mut self) -> (u32, Option<Instant>) {
-        let runnable = !self.core.local.is_idle() || self.more;
+        let put_off = !self.core.next_turn.borrow().is_empty();
+        let runnable = !self.core.local.is_idle() || self.more || put_off;
         let (claim, due, more) = (&self.claim, &mut self.due, &mut self.more);
         let (progress, wait_max) = (&self.progress, self.wait_max);
         let turned = self.core.io(|io| {
@@ -267,6 +268,9 @@ impl Runtime {
         };
         self.core.now.set(now);
         self.core.wall.set(None);
+        for task in self.core.next_turn.borrow_mut().drain(..) {
+            self.core.local.wake(task);
+        }
         (completed, next)
     }
 

@@ -25,7 +25,7 @@ use crate::ring::Group;
 use crate::runtime::Runtime;
 use crate::stats::{ConnectionInfo, ExitReport, Stats};
 use crate::sys;
-use crate::task::Yield;
+use crate::task::{NextTurn, Yield};
 use crate::timer::Timer;
 
 /// The handle of a shard, for its own tasks.
@@ -75,6 +75,12 @@ impl Shard {
     /// Lets other tasks run first.
     pub fn yield_now(&self) -> impl Future<Output = ()> + use<> {
         Yield { yielded: false }
+    }
+
+    /// Goes on in the next turn: what the ring has for other tasks comes first, however many of
+    /// them are runnable.
+    pub fn next_turn(&self) -> impl Future<Output = ()> + use<> {
+        NextTurn { core: Rc::clone(&self.core), asked: false }
     }
 
     /// Ready at the given time, at most one tick (about 4 ms) later.

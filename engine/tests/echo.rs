@@ -177,6 +177,26 @@ fn tiny_rings_and_few_buffers_lose_nothing() {
 }
 
 #[test]
+fn the_next_turn_comes_after_a_look_at_the_ring() {
+    let runtime = Runtime::new(&config()).unwrap();
+    let shard = runtime.shard();
+    let turns = Rc::new(RefCell::new(Vec::new()));
+    let (seen, task) = (turns.clone(), shard.clone());
+    runtime.block_on(async move {
+        shard.spawn(async move {
+            for _ in 0..4 {
+                seen.borrow_mut().push(task.stats().turns);
+                task.next_turn().await;
+            }
+        });
+        while turns.borrow().len() < 4 {
+            shard.yield_now().await;
+        }
+        assert!(turns.borrow().windows(2).all(|pair| pair[0] < pair[1]), "{turns:?}");
+    });
+}
+
+#[test]
 fn a_half_closed_stream_still_receives() {
     block_on(&config(), |shard| async move {
         let listener = listen(&shard);

@@ -21,17 +21,19 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::{Duration, Instant};
 
-use engine::{Buf, Stream, Timer};
+use engine::{Buf, Timer};
 use observe::{Gauge, WordFamily};
 use protocols::{
     AnyWire, Cx, Error, Fault, Head, Length, Mux, ReadSide, Role, StreamId, Wire, WriteSide,
 };
+use router::{PlanId, RouteId};
 
 use crate::end::End;
 use crate::exchange;
 use crate::greet::Greeting;
 use crate::shard::State;
 use crate::slot::{Item, Received, Slot, Slots};
+use crate::transport::Transport;
 use crate::upstream::Permit;
 
 pub(crate) struct Core {
@@ -57,7 +59,7 @@ pub(crate) struct Core {
 
 /// A connection: its socket, its wire, and the slots of its open streams.
 pub(crate) struct Conn {
-    pub(crate) stream: Stream,
+    pub(crate) stream: Transport,
     pub(crate) state: Rc<State>,
     pub(crate) site: Site,
     /// Place in the shard's table of downstream connections.
@@ -73,8 +75,8 @@ pub(crate) struct Conn {
 
 /// What a connection belongs to.
 pub(crate) enum Site {
-    /// The listener of this number accepted it.
-    Listener(u32),
+    /// The listener of this number accepted it; where it goes as a whole, if its greeting said so.
+    Listener(u32, Cell<Option<(RouteId, PlanId)>>),
     /// The endpoint it leads to, and its share of the endpoint's links.
     Endpoint(Permit),
 }
@@ -82,7 +84,7 @@ pub(crate) enum Site {
 impl Site {
     fn role(&self) -> Role {
         match self {
-            Site::Listener(_) => Role::Server,
+            Site::Listener(..) => Role::Server,
             Site::Endpoint(_) => Role::Client,
         }
     }
@@ -99,7 +101,7 @@ pub(crate) enum Step {
 }
 
 impl Conn {
-    pub(crate) fn new(state: &Rc<State>, stream: Stream, wire: AnyWire, site: Site) -> Rc<Conn> {
+    pub(crate) fn new(state: &Rc<State>, stream: Transport, wire: AnyWire, site: Site) -> Rc<Conn> {
         let timer = state.shard.timer();
         // A connected stream starts in bulk mode: nothing is known of what it will bring.
         let bulk = site.role() == Role::Client;
@@ -137,8 +139,22 @@ impl Conn {
     /// Which listener accepted it; `None` for a link.
     pub(crate) fn listener(&self) -> Option<u32> {
         match self.site {
-            Site::Listener(index) => Some(index),
+            Site::Listener(index, _) => Some(index),
             Site::Endpoint(_) => None,
+        }
+    }
+
+    /// The route that all of the connection follows, if its greeting has chosen one.
+    pub(crate) fn chosen(&self) -> Option<(RouteId, PlanId)> {
+        match &self.site {
+            Site::Listener(_, chosen) => chosen.get(),
+            Site::Endpoint(_) => None,
+        }
+    }
+
+    pub(crate) fn choose(&self, route: (RouteId, PlanId)) {
+        if let Site::Listener(_, chosen) = &self.site {
+            chosen.set(Some(route));
         }
     }
 
@@ -567,7 +583,9 @@ impl Conn {
             _ if must_reset => self.stream.reset(),
             // Nobody waits for the rest of a request whose reply is complete; the last bytes of a
             // tunnel are owed.
-            Role::Client if !has_shut => self.stream.abort(),
+            Role::Client if !has_shut => {
+                self.stream.leave(self.state.shard.now() + LEAVE_TIMEOUT);
+            }
             _ => self.stream.finish(self.state.shard.now() + FINISH_TIMEOUT),
         }
     }
@@ -677,9 +695,8 @@ impl Pump {
         let result = ready!(greeting.poll(&self.conn, cx));
         self.greeting = None;
         let Err(refused) = result else { return Poll::Ready(true) };
-        self.conn.state.metrics.word(WordFamily::ConnectionCloses, refused.word());
         self.conn.closed.set(true);
-        self.conn.stream.reset();
+        refused.conclude(&self.conn);
         Poll::Ready(false)
     }
 
@@ -707,6 +724,7 @@ impl Future for Pump {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let pump = self.get_mut();
         pump.conn.attach(cx);
+        pump.conn.stream.awake();
         if !ready!(pump.poll_greeting(cx)) {
             return Poll::Ready(());
         }
@@ -714,7 +732,10 @@ impl Future for Pump {
             pump.poll_exchange(cx);
             match pump.conn.step(cx) {
                 Step::Head(id, head, end) => pump.begin(id, head, end),
-                Step::Wait => return Poll::Pending,
+                Step::Wait => {
+                    pump.conn.stream.settle(cx);
+                    return Poll::Pending;
+                }
                 Step::Closed if pump.exchange.is_none() => return Poll::Ready(()),
                 Step::Closed => return Poll::Pending,
             }
@@ -736,6 +757,8 @@ impl Drop for Pump {
 /// What the client has to take the rest of its last reply; the engine then lingers for at most a
 /// second more.
 const FINISH_TIMEOUT: Duration = Duration::from_secs(60);
+/// What an endpoint has to take the close_notify of a link.
+const LEAVE_TIMEOUT: Duration = Duration::from_secs(1);
 /// A body from this size on is received into the bulk group: below it the two extra submissions
 /// cost more than the larger buffer saves.
 const BULK_BODY_BYTES_MIN: u64 = 8 * 1024;

@@ -185,12 +185,12 @@ impl End {
         self.conn.free(self.id);
         match &self.conn.site {
             // The pump of a one-stream server wire runs its exchange: it goes on by itself.
-            Site::Listener(_) if self.conn.one_stream() => {}
+            Site::Listener(..) if self.conn.one_stream() => {}
             Site::Endpoint(permit) if self.conn.is_reusable() => {
                 self.conn.arm(self.conn.wire_deadline());
                 permit.endpoint().give_back(&self.conn);
             }
-            Site::Listener(_) | Site::Endpoint(_) => self.conn.wake(),
+            Site::Listener(..) | Site::Endpoint(_) => self.conn.wake(),
         }
     }
 }

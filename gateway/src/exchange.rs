@@ -26,7 +26,7 @@ use crate::failure::{self, Cause, Failure, Side, Stage};
 use crate::forwarded;
 use crate::hops;
 use crate::relay::Body;
-use crate::shard::{Plan, State};
+use crate::shard::{Plan, State, UpstreamTls};
 use crate::stash::{Filled, Stash};
 use crate::upstream::Endpoint;
 
@@ -160,7 +160,7 @@ async fn race(
 /// The plan of a connection whose listener passes bytes through.
 fn pass_through(track: &Track, conn: &Conn) -> Option<(RouteId, Rc<Plan>)> {
     let live = track.state.live();
-    let (route, plan) = live.listener(conn.listener())?.tcp_route?;
+    let (route, plan) = conn.chosen().or(live.listener(conn.listener())?.tcp_route)?;
     Some((route, live.plan(plan)?))
 }
 
@@ -189,10 +189,24 @@ fn edit(state: &State, conn: &Conn, plan: &Plan, request: &mut Head) -> Result<(
         upgrade(plan, request);
     }
     request.remove_hop_by_hop();
+    tell_certificate(conn, request);
     if state.options().forwarded {
         forwarded::write(state, conn, request);
     }
     hops::sign_request(state, request)
+}
+
+/// Tells the upstream whose certificate the client has shown; nobody else may say so.
+fn tell_certificate(conn: &Conn, request: &mut Head) {
+    request.remove_client_certificate();
+    let Some(tls) = conn.stream.tls() else { return };
+    request.set_https(true);
+    tls.with_identity(|identity| {
+        request.push(b"x-client-cert-subject", identity.subject.as_bytes());
+        if !identity.alternative_names.is_empty() {
+            request.push(b"x-client-cert-san", identity.alternative_names.as_bytes());
+        }
+    });
 }
 
 /// Asks the upstream for the first protocol of the client's list that the route lets through; a
@@ -379,6 +393,11 @@ impl Track {
     /// A wire for a new link of this exchange; `None` before its route is known.
     pub(crate) fn link_wire(&self) -> Option<AnyWire> {
         self.with_plan(Plan::link_wire)
+    }
+
+    /// Whether a new link of this exchange begins with TLS.
+    pub(crate) fn upstream_tls(&self) -> Option<&UpstreamTls> {
+        self.route.get().and_then(|(_, plan)| plan.upstream_tls())
     }
 
     /// The PROXY header that a new link of this exchange begins with.

@@ -10,6 +10,8 @@ use std::borrow::Cow;
 use control::ErrorPage;
 use protocols::{Fault, Head, Length};
 
+use crate::tls::TlsFault;
+
 /// Who the failure is down to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Side {
@@ -68,6 +70,8 @@ pub(crate) enum Cause {
     UpstreamIdle,
     /// The upstream closed, reset or broke the protocol.
     UpstreamFault(Fault),
+    /// There is no TLS with the upstream.
+    UpstreamTls(TlsFault),
     /// The client took nothing of its reply for too long.
     WriteStalled,
 }
@@ -112,7 +116,7 @@ impl Failure {
             Cause::ConnectRefused | Cause::ConnectTimeout | Cause::FirstByteTimeout => {
                 Side::Upstream
             }
-            Cause::UpstreamIdle | Cause::UpstreamFault(_) => Side::Upstream,
+            Cause::UpstreamTls(_) | Cause::UpstreamIdle | Cause::UpstreamFault(_) => Side::Upstream,
         }
     }
 
@@ -130,6 +134,8 @@ impl Failure {
             Cause::BufferBudget | Cause::BufferPressure | Cause::LinksExhausted => 503,
             Cause::NoEndpoint | Cause::Stopping => 503,
             Cause::ConnectRefused | Cause::UpstreamFault(_) => 502,
+            Cause::UpstreamTls(TlsFault::Timeout) => 504,
+            Cause::UpstreamTls(_) => 502,
             Cause::ConnectTimeout | Cause::FirstByteTimeout | Cause::RequestTimeout => 504,
             Cause::UpstreamIdle | Cause::TunnelIdle => 504,
             Cause::WriteStalled => 408,
@@ -160,6 +166,7 @@ impl Failure {
             Cause::TunnelIdle => "tunnel_idle",
             Cause::UpstreamIdle => "upstream_idle_timeout",
             Cause::UpstreamFault(fault) => upstream_word(fault, self.stage),
+            Cause::UpstreamTls(fault) => fault.upstream_word(),
             Cause::WriteStalled => "write_stalled",
         }
     }
@@ -170,6 +177,8 @@ impl Failure {
     pub(crate) fn may_retry(&self, idempotent: bool) -> bool {
         match self.cause {
             Cause::ConnectRefused => true,
+            // Nothing was said yet, and another endpoint may have a better certificate.
+            Cause::UpstreamTls(fault) => fault != TlsFault::Timeout,
             Cause::UpstreamFault(fault) => {
                 // Half a head, or a 1xx, is an answer begun: it may have been passed on.
                 let closed = is_close(fault) && fault != Fault::HeadTruncated;

@@ -35,6 +35,10 @@ fn peer(conn: &Conn) -> Option<IpAddr> {
     }
 }
 
+fn scheme(conn: &Conn) -> &'static str {
+    if conn.stream.tls().is_some() { "https" } else { "http" }
+}
+
 /// Tells the upstream who asks, and for what.
 pub(crate) fn write(state: &State, conn: &Conn, request: &mut Head) {
     let peer = peer(conn);
@@ -63,7 +67,7 @@ pub(crate) fn write(state: &State, conn: &Conn, request: &mut Head) {
     let says = |name| trusted && request.known(name).is_some();
     let (proto, host) = (says(Name::XForwardedProto), says(Name::XForwardedHost));
     if !proto {
-        request.set_known(Name::XForwardedProto, b"http");
+        request.set_known(Name::XForwardedProto, scheme(conn).as_bytes());
     }
     if !host {
         text.clear();
@@ -106,7 +110,7 @@ fn write_rfc7239(conn: &Conn, trusted: bool, request: &mut Head) {
         Address::Unix(_) => (None, None),
     };
     let host = request.authority();
-    append_forwarded(&mut value, &ForwardedElement { client, port, host, proto: "http" });
+    append_forwarded(&mut value, &ForwardedElement { client, port, host, proto: scheme(conn) });
     request.set(b"forwarded", &value);
 }
 

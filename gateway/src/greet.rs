@@ -1,26 +1,49 @@
-//! What comes before the wire: the PROXY header of a connection, where its listener asks for one.
+//! What comes before the wire: the PROXY header of a connection, where its listener asks for one;
+//! then the TLS handshake, where it has certificates, or the look at a ClientHello, where it passes
+//! TLS on by the server that is asked for.
 //!
 //! A header says on whose behalf the peer connects. It is looked for only where configured, and
 //! believed only from the sources that the listener names: anybody can send one. Until it is
-//! there no byte reaches the wire; what came behind it is put back.
+//! there no byte goes further; what came behind it is put back. Each stage has its deadline, which
+//! a peer that sends a byte now and then does not move.
 //!
-//! Cost: once a connection, one copy of its first bytes.
+//! Cost: with a header, one copy of a connection's first bytes.
 
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use control::ProxyHeaders;
 use engine::{Address, Buf};
+use observe::WordFamily;
 use protocols::Fault;
+use protocols::hello::{Hello, HelloReader};
 use protocols::proxy_header::{self, Parsed};
 
 use crate::conn::Conn;
+use crate::tls::{Tls, TlsFault};
 
-/// A connection whose PROXY header is awaited.
+/// A connection whose wire cannot begin yet.
 pub(crate) struct Greeting {
+    header: Option<Header>,
+    hello: Option<Box<PassedHello>>,
+    /// When the TLS handshake must be done; known once it may begin.
+    handshake_until: Option<Instant>,
+}
+
+/// A PROXY header on its way.
+struct Header {
     bytes: Vec<u8>,
     required: bool,
     deadline: Instant,
+}
+
+/// The ClientHello of a connection that is passed on as it is, on its way.
+#[derive(Default)]
+struct PassedHello {
+    reader: HelloReader,
+    /// All of it as it came, for whom it is meant.
+    bytes: Vec<u8>,
+    until: Option<Instant>,
 }
 
 /// Why a connection is refused before its wire begins.
@@ -33,6 +56,10 @@ pub(crate) enum Refused {
     Untrusted,
     /// The client that it names has as many connections as it may; the cap's word.
     Capped(&'static str),
+    /// The ClientHello is wrong, late, or for a server that there is no way to.
+    Hello(Fault),
+    /// There is no TLS with this peer.
+    Tls(TlsFault),
 }
 
 impl Refused {
@@ -40,20 +67,41 @@ impl Refused {
     pub(crate) fn word(&self) -> &'static str {
         match self {
             Refused::Gone => "client_gone",
-            Refused::Header(fault) => fault.reason(),
+            Refused::Header(fault) | Refused::Hello(fault) => fault.reason(),
             Refused::Untrusted => "proxy_untrusted",
             Refused::Capped(word) => word,
+            Refused::Tls(fault) => fault.word(),
         }
+    }
+
+    /// Counts the refusal and ends the connection: at once, but with TLS the alert goes out first,
+    /// and the log says why.
+    pub(crate) fn conclude(&self, conn: &Conn) {
+        let state = &conn.state;
+        state.metrics.word(WordFamily::ConnectionCloses, self.word());
+        if let Refused::Hello(fault) = self {
+            state.log_refusal(conn, fault.reason());
+        }
+        let Refused::Tls(fault) = self else {
+            return conn.stream.reset();
+        };
+        state.metrics.word(WordFamily::TlsHandshakes, fault.word());
+        if *fault != TlsFault::Gone {
+            state.log_refusal(conn, fault.word());
+        }
+        conn.stream.finish(state.shard.now() + ALERT_TIMEOUT);
     }
 }
 
 impl Greeting {
     /// What a connection from `peer` has to say first: `None` where that is nothing.
     pub(crate) fn new(
-        headers: &ProxyHeaders,
+        headers: Option<&ProxyHeaders>,
         peer: &Address,
         now: Instant,
-    ) -> Result<Option<Box<Greeting>>, Refused> {
+    ) -> Result<Greeting, Refused> {
+        let mut greeting = Greeting { header: None, hello: None, handshake_until: None };
+        let Some(headers) = headers else { return Ok(greeting) };
         let trusted = match peer {
             Address::Inet(peer) => headers.from.contains(peer.ip()),
             // Who may connect to a Unix socket is for its file's mode to say.
@@ -61,18 +109,122 @@ impl Greeting {
         };
         match (trusted, headers.required) {
             (false, true) => Err(Refused::Untrusted),
-            (false, false) => Ok(None),
+            (false, false) => Ok(greeting),
             (true, required) => {
                 let deadline = now + HEADER_TIMEOUT;
-                Ok(Some(Box::new(Greeting { bytes: Vec::new(), required, deadline })))
+                greeting.header = Some(Header { bytes: Vec::new(), required, deadline });
+                Ok(greeting)
             }
         }
     }
 
-    /// Ready when the header was read, or found absent where it may be.
+    /// The same with a ClientHello that says where the connection goes.
+    pub(crate) fn with_hello(mut self) -> Greeting {
+        self.hello = Some(Box::default());
+        self
+    }
+
+    /// Whether there is anything to wait for before the wire, TLS aside.
+    pub(crate) fn is_needed(&self) -> bool {
+        self.has_header() || self.hello.is_some()
+    }
+
+    /// Whether the peer may be another than the one that is connected.
+    pub(crate) fn has_header(&self) -> bool {
+        self.header.is_some()
+    }
+
+    /// Ready when the wire may begin.
     pub(crate) fn poll(&mut self, conn: &Conn, cx: &mut Context<'_>) -> Poll<Result<(), Refused>> {
+        if let Some(header) = &mut self.header {
+            ready!(header.poll(conn, cx))?;
+            self.header = None;
+            conn.state.admit_source(conn).map_err(Refused::Capped)?;
+        }
+        if let Some(hello) = &mut self.hello {
+            ready!(hello.poll(conn, cx))?;
+            self.hello = None;
+        }
+        match conn.stream.tls() {
+            None => Poll::Ready(Ok(())),
+            Some(tls) => self.poll_handshake(conn, tls, cx).map_err(Refused::Tls),
+        }
+    }
+
+    fn poll_handshake(
+        &mut self,
+        conn: &Conn,
+        tls: &Tls,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), TlsFault>> {
+        let state = &conn.state;
+        let now = state.shard.now();
+        let until = *self
+            .handshake_until
+            .get_or_insert_with(|| now + state.options().tls_handshake_timeout);
+        if let Poll::Ready(done) = tls.poll_handshake(cx) {
+            let word = if tls.is_resumed() == Some(true) { "resumed" } else { "full" };
+            return Poll::Ready(done.map(|()| {
+                state.metrics.word(WordFamily::TlsHandshakes, word);
+            }));
+        }
+        if now >= until {
+            return Poll::Ready(Err(TlsFault::Timeout));
+        }
+        wake_at(conn, until, cx);
+        Poll::Pending
+    }
+}
+
+impl PassedHello {
+    /// Ready when the hello was read and has a way to go.
+    fn poll(&mut self, conn: &Conn, cx: &mut Context<'_>) -> Poll<Result<(), Refused>> {
+        let state = &conn.state;
+        let now = state.shard.now();
+        let until = *self.until.get_or_insert_with(|| now + state.options().tls_handshake_timeout);
+        while let Poll::Ready(received) = conn.stream.poll_recv(cx) {
+            let Ok(Some(buf)) = received else { return Poll::Ready(Err(Refused::Gone)) };
+            self.bytes.extend_from_slice(&buf);
+            match self.reader.read(&buf) {
+                Ok(None) => {}
+                Ok(Some(hello)) => return Poll::Ready(self.choose(conn, &hello)),
+                Err(fault) => return Poll::Ready(Err(Refused::Hello(fault))),
+            }
+        }
+        if now >= until {
+            return Poll::Ready(Err(Refused::Hello(Fault::ClientHelloTimeout)));
+        }
+        wake_at(conn, until, cx);
+        Poll::Pending
+    }
+
+    fn choose(&mut self, conn: &Conn, hello: &Hello) -> Result<(), Refused> {
+        let live = conn.state.live();
+        let plan = live.listener(conn.listener());
+        let routes = plan.and_then(|plan| plan.sni_routes.as_ref());
+        let named = routes.zip(hello.server_name.as_deref());
+        let named = named.and_then(|(routes, name)| routes.find(name));
+        let route = named.or(plan.and_then(|plan| plan.tcp_route));
+        conn.choose(route.ok_or(Refused::Hello(Fault::ServerNameUnknown))?);
+        conn.stream.socket().put_back(Buf::copy_of(&self.bytes));
+        Ok(())
+    }
+}
+
+/// Sees that the pump is polled at `until`, whatever its timer was set to before.
+fn wake_at(conn: &Conn, until: Instant, cx: &mut Context<'_>) {
+    conn.arm(Some(until));
+    if conn.timer.poll_expired(cx).is_ready() {
+        conn.timer.set(Some(until));
+        let _ = conn.timer.poll_expired(cx);
+    }
+}
+
+impl Header {
+    /// Ready when the header was read, or found absent where it may be.
+    fn poll(&mut self, conn: &Conn, cx: &mut Context<'_>) -> Poll<Result<(), Refused>> {
         loop {
-            match conn.stream.poll_recv(cx) {
+            match conn.stream.socket().poll_recv(cx) {
                 Poll::Pending => break,
                 Poll::Ready(Ok(Some(buf))) => self.bytes.extend_from_slice(&buf),
                 Poll::Ready(Ok(None) | Err(_)) => return Poll::Ready(Err(Refused::Gone)),
@@ -84,14 +236,14 @@ impl Greeting {
                 }
                 Ok(Parsed::Absent) => {
                     self.put_back(conn, 0);
-                    return Poll::Ready(conn.state.admit_source(conn).map_err(Refused::Capped));
+                    return Poll::Ready(Ok(()));
                 }
                 Ok(Parsed::Done { used, source, .. }) => {
                     if let Some(source) = source {
-                        conn.stream.set_peer(&Address::Inet(source));
+                        conn.stream.socket().set_peer(&Address::Inet(source));
                     }
                     self.put_back(conn, used);
-                    return Poll::Ready(conn.state.admit_source(conn).map_err(Refused::Capped));
+                    return Poll::Ready(Ok(()));
                 }
                 Err(fault) => return Poll::Ready(Err(Refused::Header(fault))),
             }
@@ -106,10 +258,12 @@ impl Greeting {
     fn put_back(&self, conn: &Conn, used: usize) {
         let rest = self.bytes.get(used..).unwrap_or_default();
         if !rest.is_empty() {
-            conn.stream.put_back(Buf::copy_of(rest));
+            conn.stream.socket().put_back(Buf::copy_of(rest));
         }
     }
 }
 
 /// From the accept to the header's last byte: a proxy sends it at once.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
+/// What a peer has to take the alert that says why there is no TLS.
+const ALERT_TIMEOUT: Duration = Duration::from_secs(1);

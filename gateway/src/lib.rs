@@ -2,7 +2,8 @@
 //!
 //! Read in this order to know ringway: `listen.rs` (a connection arrives), `conn.rs` (its bytes
 //! become events), `exchange.rs` (a request's life), `attempt.rs` (which endpoint, once more?),
-//! `upstream.rs` (its link), `relay.rs` (both bodies), `failure.rs` (what may go wrong and what the
+//! `upstream.rs` (its link), `relay.rs` (both bodies), `tls/`
+//! and `transport.rs` (what their bytes go through), `failure.rs` (what may go wrong and what the
 //! client sees), `shard.rs` (what a shard owns), `caps.rs` and `sources.rs` (what shards share of
 //! connections). This file starts shards and talks to them.
 //!
@@ -27,6 +28,8 @@ mod shard;
 mod slot;
 mod sources;
 mod stash;
+mod tls;
+mod transport;
 mod upstream;
 
 use std::future::poll_fn;
@@ -364,6 +367,7 @@ fn options(snapshot: &Snapshot) -> Options {
         date: settings.date(),
         trusted_hops: settings.trusted_hops(),
         request_id: settings.request_id(),
+        tls_handshake_timeout: settings.tls_handshake_timeout(),
         tunnel_idle_timeout: settings.tunnel_idle_timeout(),
         write_stall_timeout: settings.write_stall_timeout(),
     }

@@ -5,6 +5,7 @@
 //! shard stops, the listener's queue is served to its last connection before the socket closes, so
 //! that nobody who completed a handshake is turned away.
 
+use std::cell::Cell;
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::Poll;
@@ -14,7 +15,9 @@ use observe::{Metric, WordFamily};
 
 use crate::caps::{Limits, Ticket};
 use crate::conn::{Conn, Pump, Site};
-use crate::shard::State;
+use crate::shard::{State, Welcome};
+use crate::tls::Tls;
+use crate::transport::Transport;
 
 /// Accepts until the shard stops.
 pub(crate) async fn run(state: Rc<State>, listener: Listener, index: u32) {
@@ -41,7 +44,7 @@ pub(crate) async fn run(state: Rc<State>, listener: Listener, index: u32) {
 
 /// Makes a connection of an accepted socket.
 fn greet(state: &Rc<State>, stream: Stream, index: u32) {
-    let (Some((wire, greeting)), Some(limits)) =
+    let (Some(Welcome { wire, tls, greeting }), Some(limits)) =
         (state.welcome(index, &stream.peer()), state.limits(index))
     else {
         // A reload cannot remove a listener; one that did anyway takes no more connections.
@@ -49,7 +52,7 @@ fn greet(state: &Rc<State>, stream: Stream, index: u32) {
         return;
     };
     let admitted = greeting.map_err(|refused| refused.word()).and_then(|greeting| {
-        let known = greeting.is_none();
+        let known = !greeting.has_header();
         let ticket = admit(state, &stream, known, (index, &limits))?;
         Ok((greeting, ticket))
     });
@@ -62,12 +65,23 @@ fn greet(state: &Rc<State>, stream: Stream, index: u32) {
             return;
         }
     };
-    let conn = Conn::new(state, stream, wire, Site::Listener(index));
+    let needed = greeting.is_needed() || tls.is_some();
+    let stream = match tls {
+        None => Transport::Plain(stream),
+        Some(tls) => match Tls::server(stream, &state.tls, &tls) {
+            Ok(tls) => Transport::Tls(tls),
+            Err(fault) => {
+                state.metrics.word(WordFamily::TlsHandshakes, fault.word());
+                return state.caps.leave(ticket);
+            }
+        },
+    };
+    let conn = Conn::new(state, stream, wire, Site::Listener(index, Cell::new(None)));
     state.register(&conn, ticket);
     if state.stop.is_set() {
         conn.drain(false);
     }
-    state.shard.spawn(Pump::new(conn, greeting));
+    state.shard.spawn(Pump::new(conn, needed.then(|| Box::new(greeting))));
 }
 
 /// Counts a connection in every cap it falls under. A Unix peer has no source, and that of a

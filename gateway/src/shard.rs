@@ -17,6 +17,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
+use control::certs::{ClientTls, ServerTls};
 use control::{ErrorPage, ListenerPlan, RoutePlan, Snapshot};
 use engine::{Address, Shard, Timer};
 use observe::{Gauge, Metric, Recorder, ShardMetrics, WordFamily};
@@ -24,6 +25,8 @@ use protocols::{AnyWire, Fault, Head, Name, Role, WireSpec};
 use router::{
     Balancer, Cluster, ClusterProtocol, EndpointId, PlanId, ProxyVersion, Query, RouteId,
 };
+use rustls::ClientConfig;
+use rustls::client::Resumption;
 use slab::Slab;
 
 use crate::caps::{Caps, Limits, Ticket};
@@ -33,6 +36,7 @@ use crate::exchange;
 use crate::greet::{Greeting, Refused};
 use crate::hops::Via;
 use crate::slot::Slot;
+use crate::tls;
 use crate::upstream::{self, Endpoint};
 
 /// Everything that one shard owns.
@@ -49,6 +53,8 @@ pub(crate) struct State {
     pub(crate) buffered: Cell<u64>,
     /// What a wire writes where it seldom writes; empty between calls.
     pub(crate) words: RefCell<Vec<u8>>,
+    /// What TLS connections share.
+    pub(crate) tls: Rc<tls::Shared>,
     pub(crate) stop: Signal,
     pub(crate) empty: Signal,
     /// Connections are being cut: the drain's patience ended, or a stop was asked for.
@@ -73,6 +79,7 @@ impl State {
         let mut endpoints = BTreeMap::new();
         let live = Live::new(snapshot, &mut endpoints, &shard);
         metrics.gauge(Gauge::Generation, snapshot.generation);
+        let tls = tls::Shared::of(&shard, snapshot.settings.tls_handshakes());
         Rc::new(State {
             shard,
             heads: RefCell::new(Vec::new()),
@@ -83,6 +90,7 @@ impl State {
             buffered: Cell::new(0),
             words: RefCell::new(Vec::new()),
             timers: RefCell::new(Vec::new()),
+            tls,
             stop: Signal::default(),
             empty: Signal::default(),
             cutting: Cell::new(false),
@@ -116,6 +124,7 @@ impl State {
             }
         }
         *self.endpoints.borrow_mut() = endpoints;
+        self.tls.set_steps(snapshot.settings.tls_handshakes());
         *self.live.borrow_mut() = Rc::new(live);
     }
 
@@ -146,18 +155,22 @@ impl State {
         self.buffered.get() >= self.options().buffered_bytes_max
     }
 
-    /// What a connection that a listener accepts now begins with: its wire, and the PROXY header
-    /// that must come before it.
+    /// What a connection that a listener accepts now begins with.
     pub(crate) fn welcome(&self, listener: u32, peer: &Address) -> Option<Welcome> {
         let live = self.live.borrow();
         let plan = live.listener(Some(listener))?;
-        let wire = match plan.tcp_route {
-            Some(_) => AnyWire::raw(Role::Server),
-            None => AnyWire::h1(Role::Server, &plan.wire),
+        let is_raw = plan.tcp_route.is_some() || plan.sni_routes.is_some();
+        let wire = match is_raw {
+            true => AnyWire::raw(Role::Server),
+            false => AnyWire::h1(Role::Server, &plan.wire),
         };
         let headers = plan.proxy_headers.as_ref();
-        let greeting = headers.map(|headers| Greeting::new(headers, peer, self.shard.now()));
-        Some((wire, greeting.transpose().map(Option::flatten)))
+        let now = self.shard.now();
+        let greeting = Greeting::new(headers, peer, now).map(|greeting| match plan.sni_routes {
+            Some(_) => greeting.with_hello(),
+            None => greeting,
+        });
+        Some(Welcome { wire, tls: plan.tls.clone(), greeting })
     }
 
     /// The caps that a new connection of a listener meets; None where there is no such listener.
@@ -200,7 +213,7 @@ impl State {
     pub(crate) fn closed(&self, conn: &Rc<Conn>) {
         match &conn.site {
             Site::Endpoint(permit) => upstream::closed(self, conn, permit),
-            Site::Listener(_) => {
+            Site::Listener(..) => {
                 let known = self.conns.borrow_mut().try_remove(conn.place.get() as usize);
                 debug_assert!(known.is_some(), "a connection leaves the table once");
                 if let Some(seated) = known {
@@ -222,14 +235,23 @@ impl State {
         self.metrics.add(Metric::RequestsStarted, 1);
         self.metrics.request(fault.status(), 0, 0);
         self.metrics.word(WordFamily::LocalReplies, fault.reason());
-        if let Some(mut record) = self.recorder.begin() {
-            record.at = Some(self.shard.wall());
-            record.status = fault.status();
-            record.reason = fault.reason();
-            record.peer = exchange::place(&conn.stream.peer());
-            record.generation = self.live().generation();
-            self.recorder.finish(record);
-        }
+        self.log(conn, fault.status(), fault.reason());
+    }
+
+    /// A connection was refused before its wire began.
+    pub(crate) fn log_refusal(&self, conn: &Conn, reason: &'static str) {
+        self.log(conn, 0, reason);
+    }
+
+    /// Writes a line of the log for what never became an exchange.
+    fn log(&self, conn: &Conn, status: u16, reason: &'static str) {
+        let Some(mut record) = self.recorder.begin() else { return };
+        record.at = Some(self.shard.wall());
+        record.status = status;
+        record.reason = reason;
+        record.peer = exchange::place(&conn.stream.peer());
+        record.generation = self.live().generation();
+        self.recorder.finish(record);
     }
 
     /// Every downstream connection, for drain and stop. A copy: closing changes the table.
@@ -304,8 +326,14 @@ impl State {
     }
 }
 
-/// A wire to begin with, and what must come before it.
-type Welcome = (AnyWire, Result<Option<Box<Greeting>>, Refused>);
+/// What a connection begins with.
+pub(crate) struct Welcome {
+    pub(crate) wire: AnyWire,
+    /// What stands between the wire and the socket.
+    pub(crate) tls: Option<Arc<ServerTls>>,
+    /// What must come before the wire.
+    pub(crate) greeting: Result<Greeting, Refused>,
+}
 
 /// A downstream connection in the table, and what it is counted in.
 struct Seated {
@@ -325,6 +353,7 @@ pub(crate) struct Options {
     pub(crate) date: bool,
     pub(crate) trusted_hops: u8,
     pub(crate) request_id: bool,
+    pub(crate) tls_handshake_timeout: Duration,
     pub(crate) tunnel_idle_timeout: Duration,
     pub(crate) write_stall_timeout: Duration,
 }
@@ -350,8 +379,15 @@ impl Live {
         shard: &Shard,
     ) -> Live {
         let wire = snapshot.settings.wire();
-        let seat = |cluster| Rc::new(ClusterSeat::new(cluster, &wire, endpoints, shard.random()));
-        let clusters = snapshot.clusters.iter().map(seat).collect();
+        let seat = |(cluster, tls): (_, &Option<Arc<ClientTls>>)| {
+            let tls = tls.as_ref().map(UpstreamTls::new);
+            Rc::new(ClusterSeat {
+                tls,
+                ..ClusterSeat::new(cluster, &wire, endpoints, shard.random())
+            })
+        };
+        let clusters = snapshot.clusters.iter().zip(snapshot.upstream_tls.iter());
+        let clusters = clusters.map(seat).collect();
         let options = crate::options(snapshot);
         let frame = Rc::new(Frame { clusters, plans: RefCell::default(), options });
         Live { snapshot: snapshot.clone(), frame }
@@ -477,6 +513,11 @@ impl Plan {
         }
     }
 
+    /// What links to this route's cluster begin TLS with, where they do.
+    pub(crate) fn upstream_tls(&self) -> Option<&UpstreamTls> {
+        self.cluster.tls.as_ref()
+    }
+
     /// The PROXY header that each link to this route's cluster begins with.
     pub(crate) fn proxy_header(&self) -> Option<ProxyVersion> {
         self.cluster.cluster.proxy_header
@@ -503,6 +544,7 @@ struct ClusterSeat {
     cluster: Arc<Cluster>,
     /// Limits of the links to it.
     wire: Arc<WireSpec>,
+    tls: Option<UpstreamTls>,
     endpoints: Vec<Rc<Endpoint>>,
     balancer: RefCell<Balancer>,
     loads: RefCell<Vec<u32>>,
@@ -525,12 +567,31 @@ impl ClusterSeat {
                 body_bytes_max: None,
                 ..wire.clone()
             }),
+            tls: None,
             endpoints,
             balancer: RefCell::new(Balancer::new(cluster, seed)),
             loads: RefCell::new(Vec::with_capacity(cluster.endpoints.len())),
         }
     }
 }
+
+/// A cluster's TLS as this shard runs it.
+pub(crate) struct UpstreamTls {
+    pub(crate) tls: Arc<ClientTls>,
+    /// With sessions of this shard's own: a store that all share would be behind a lock.
+    pub(crate) config: Arc<ClientConfig>,
+}
+
+impl UpstreamTls {
+    fn new(tls: &Arc<ClientTls>) -> UpstreamTls {
+        let mut config = ClientConfig::clone(&tls.config);
+        config.resumption = Resumption::in_memory_sessions(SESSIONS_KEPT);
+        UpstreamTls { tls: tls.clone(), config: Arc::new(config) }
+    }
+}
+
+/// Names of servers whose sessions a cluster remembers on a shard; it has one.
+const SESSIONS_KEPT: usize = 8;
 
 fn seat(
     endpoint: &router::Endpoint,

@@ -26,7 +26,9 @@ use crate::conn::{Conn, Pump, Site};
 use crate::end::End;
 use crate::exchange::Track;
 use crate::failure::{Cause, Failure, Stage};
-use crate::shard::State;
+use crate::shard::{State, UpstreamTls};
+use crate::tls::{Tls, TlsFault};
+use crate::transport::Transport;
 
 /// One endpoint as this shard sees it. Survives reloads that keep the endpoint.
 pub(crate) struct Endpoint {
@@ -183,6 +185,11 @@ async fn find(
             let stream = connect(state, endpoint, deadline).await?;
             track.connected();
             introduce(track, client, &stream);
+            let stream = match track.upstream_tls() {
+                None => Transport::Plain(stream),
+                // In a box: the future of an exchange that needs none stays small.
+                Some(tls) => Box::pin(secure(track, tls, stream, deadline)).await?,
+            };
             return attach(track, stream, permit).map(|end| Link { end, reused: false });
         }
         wait(state, endpoint, deadline).await?;
@@ -245,8 +252,51 @@ fn introduce(track: &Track, client: &Conn, stream: &Stream) {
     });
 }
 
+/// Begins TLS on a connected socket.
+async fn secure(
+    track: &Track,
+    upstream: &UpstreamTls,
+    stream: Stream,
+    deadline: std::time::Instant,
+) -> Result<Transport, Failure> {
+    let state = &track.state;
+    let tls = Tls::client(stream, &state.tls, &upstream.config, &upstream.tls);
+    let shaken = match &tls {
+        Err(fault) => Err(*fault),
+        Ok(tls) => {
+            poll_fn(|cx| match tls.poll_handshake(cx) {
+                Poll::Pending if state.shard.now() >= deadline => {
+                    Poll::Ready(Err(TlsFault::Timeout))
+                }
+                polled => polled,
+            })
+            .await
+        }
+    };
+    match (tls, shaken) {
+        (Ok(tls), Ok(())) => {
+            let word = if tls.is_resumed() == Some(true) { "resumed" } else { "full" };
+            state.metrics.word(WordFamily::UpstreamTlsHandshakes, word);
+            Ok(Transport::Tls(tls))
+        }
+        (tls, shaken) => {
+            let fault = shaken.err().unwrap_or(TlsFault::Internal);
+            state.metrics.word(WordFamily::UpstreamTlsHandshakes, fault.upstream_word());
+            state.metrics.add(Metric::UpstreamConnectFailures, 1);
+            if let Ok(tls) = tls {
+                // The alert says why.
+                tls.socket().finish(state.shard.now() + ALERT_TIMEOUT);
+            }
+            Err(Failure::new(Stage::Connect, Cause::UpstreamTls(fault)))
+        }
+    }
+}
+
+/// What an endpoint has to take the alert that says why there is no TLS.
+const ALERT_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(1);
+
 /// Makes a connected socket a link with a pump of its own.
-fn attach(track: &Track, stream: Stream, permit: Permit) -> Result<End, Failure> {
+fn attach(track: &Track, stream: Transport, permit: Permit) -> Result<End, Failure> {
     let state = &track.state;
     let unlinked = Failure::new(Stage::Connect, Cause::ConnectRefused);
     let wire = track.link_wire().ok_or(unlinked)?;

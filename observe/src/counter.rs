@@ -128,6 +128,10 @@ slots! {
         PoolEvicted,
         /// Downstream connections closed by ringway, by reason.
         ConnectionCloses,
+        /// TLS handshakes of clients, by how they ended.
+        TlsHandshakes,
+        /// TLS handshakes with upstreams, by how they ended.
+        UpstreamTlsHandshakes,
     }
 }
 
@@ -392,6 +396,10 @@ pub struct Process {
     pub reloads_ok: AtomicU64,
     /// Reloads that were refused.
     pub reloads_failed: AtomicU64,
+    /// Sets of certificates that took effect because their files changed.
+    pub certificates_renewed: AtomicU64,
+    /// Changed sets of certificates that could not be used.
+    pub certificates_refused: AtomicU64,
     /// Stalls reported by the stall detector.
     pub stalls: AtomicU64,
     /// Longest time a shard was seen unmoved outside enter, in microseconds.
@@ -422,6 +430,8 @@ impl Registry {
             last_reload_success_seconds: AtomicU64::new(0),
             reloads_ok: AtomicU64::new(0),
             reloads_failed: AtomicU64::new(0),
+            certificates_renewed: AtomicU64::new(0),
+            certificates_refused: AtomicU64::new(0),
             stalls: AtomicU64::new(0),
             stall_max_us: AtomicU64::new(0),
             error_log_dropped: AtomicU64::new(0),

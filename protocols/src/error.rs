@@ -272,6 +272,16 @@ faults! {
     PeerInadequateSecurity = "peer_inadequate_security", 0;
     /// The peer reset the stream with HTTP_1_1_REQUIRED.
     PeerHttp11Required = "peer_http_1_1_required", 0;
+    /// The connection does not begin with a TLS handshake (RFC 8446 §5.1).
+    NotTls = "not_tls", 0;
+    /// A ClientHello whose lengths do not add up, or with a name that is none (RFC 8446 §4.1.2).
+    BadClientHello = "bad_client_hello", 0;
+    /// A ClientHello over 64 KiB.
+    ClientHelloTooLong = "client_hello_too_long", 0;
+    /// No complete ClientHello in time.
+    ClientHelloTimeout = "client_hello_timeout", 0;
+    /// A ClientHello that asks for a server which the listener has no way to.
+    ServerNameUnknown = "server_name_unknown", 0;
     /// The exchange was given up by this side.
     Cancelled = "cancelled", 0;
 }

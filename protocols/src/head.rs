@@ -428,6 +428,18 @@ impl Head {
         before - fields.len()
     }
 
+    /// Removes what says whose certificate the client has shown, in this gateway's words
+    /// (`X-Client-Cert-*`) and in those of others (`X-Forwarded-Client-Cert`).
+    pub fn remove_client_certificate(&mut self) {
+        let Head { arena, fields, .. } = self;
+        fields.retain(|f| {
+            let name = || slice(arena, f.name_at, u32::from(f.name_len));
+            f.name != Name::Other
+                || !(begins(name(), CLIENT_CERTIFICATE)
+                    || begins(name(), b"x-forwarded-client-cert"))
+        });
+    }
+
     /// Removes what must not be forwarded (RFC 9110 §7.6.1): Connection and the fields it lists,
     /// Keep-Alive, Proxy-Connection, Transfer-Encoding, HTTP2-Settings, Proxy-Authenticate,
     /// Proxy-Authorization; Upgrade unless the length is `Tunnel`; TE unless a request accepts
@@ -710,8 +722,15 @@ pub fn is_protected(name: &[u8]) -> bool {
     match Name::find(name) {
         Host | ContentLength | TransferEncoding | Authorization | Cookie | SetCookie => true,
         Forwarded | Via | XRealIp | XRequestId | Traceparent | Tracestate => true,
-        _ => name.get(..12).is_some_and(|start| start.eq_ignore_ascii_case(b"x-forwarded-")),
+        _ => begins(name, b"x-forwarded-") || begins(name, CLIENT_CERTIFICATE),
     }
+}
+
+/// Fields with which a gateway tells whose certificate a client has shown.
+const CLIENT_CERTIFICATE: &[u8] = b"x-client-cert-";
+
+fn begins(name: &[u8], with: &[u8]) -> bool {
+    name.get(..with.len()).is_some_and(|start| start.eq_ignore_ascii_case(with))
 }
 
 /// A byte of a token (RFC 9110 §5.6.2).

@@ -58,6 +58,7 @@ pub mod grpc;
 pub mod h1;
 pub mod h2;
 mod head;
+pub mod hello;
 pub mod hpack;
 mod name;
 #[cfg(any(test, feature = "fuzz"))]

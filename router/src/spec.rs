@@ -160,6 +160,9 @@ pub struct ClusterSpec {
     /// Begin each connection with a PROXY header of this version: `v1` or `v2`.
     #[serde(default)]
     pub proxy_protocol: Option<String>,
+    /// Begin each connection with TLS.
+    #[serde(default)]
+    pub tls: Option<ClusterTlsSpec>,
     /// How an endpoint is chosen.
     #[serde(default)]
     pub balance: BalanceKind,
@@ -178,6 +181,30 @@ pub struct ClusterSpec {
     /// Instead of the setting `retries`.
     #[serde(default)]
     pub retries: Option<u32>,
+}
+
+/// TLS towards a cluster's endpoints.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ClusterTlsSpec {
+    /// The name that is asked for and verified; the endpoints' host where they have one in common.
+    #[serde(default)]
+    pub sni: Option<String>,
+    /// PEM file of the authorities that sign the endpoints; the system's when absent.
+    #[serde(default)]
+    pub ca: Option<String>,
+    /// Whether certificates are verified; true by default.
+    #[serde(default)]
+    pub verify: Option<bool>,
+    /// PEM file of the client certificate, its chain behind it.
+    #[serde(default)]
+    pub cert: Option<String>,
+    /// PEM file of its key.
+    #[serde(default)]
+    pub key: Option<String>,
+    /// `1.2`, as by default, or `1.3`.
+    #[serde(default)]
+    pub min_version: Option<String>,
 }
 
 /// One endpoint: `127.0.0.1:9001`, or `{address: 127.0.0.1:9001, weight: 3}`.

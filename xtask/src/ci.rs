@@ -27,7 +27,11 @@ const STEPS: &[Step] = &[
     Step { name: "clippy", run: clippy, tools: &["clippy"] },
     Step { name: "deny", run: deny, tools: &["cargo-deny"] },
     Step { name: "doc", run: doc, tools: &[] },
-    Step { name: "test", run: |workspace| test::main(workspace, &[]), tools: &[] },
+    Step {
+        name: "test",
+        run: |workspace| test::main(workspace, &[]),
+        tools: &["curl", "nginx", "openssl"],
+    },
     Step {
         name: "interop",
         run: |workspace| interop::main(workspace, INTEROP_SECONDS),

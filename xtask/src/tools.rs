@@ -53,6 +53,7 @@ pub(crate) const CI: &[Tool] = &[
     Tool::new("wrk", &["wrk", "-v"], Origin::Apt("wrk")),
     Tool::new("ab", &["ab", "-V"], Origin::Apt("apache2-utils")),
     Tool::new("nginx", &["nginx", "-v"], Origin::Apt("nginx")),
+    Tool::new("openssl", &["openssl", "version"], Origin::Apt("openssl")),
     Tool::new("node", &["node", "--version"], Origin::Apt("nodejs")),
     Tool::new("python3", &["python3", "--version"], Origin::Apt("python3 python3-venv")),
     Tool::new("ip", &["ip", "-V"], Origin::Apt("iproute2")),
@@ -164,7 +165,9 @@ mod tests {
     fn one_line_installs_all_that_is_missing() {
         let line = install_line(CI);
         assert!(!line.contains('\n'));
-        assert!(line.starts_with("apt-get install -y g++ curl wrk apache2-utils nginx nodejs"));
+        assert!(
+            line.starts_with("apt-get install -y g++ curl wrk apache2-utils nginx openssl nodejs")
+        );
         assert!(line.contains("&& cargo install --locked cargo-deny@0.20.2 cargo-fuzz@0.13.2"));
         assert!(line.ends_with(
             "target/venv/bin/python3 -m pip install --quiet \

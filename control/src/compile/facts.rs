@@ -53,6 +53,11 @@ impl Facts {
         self.clusters.get(name).copied()
     }
 
+    /// The folder of the file that a place is in.
+    pub(super) fn folder(&self, place: Place) -> Option<&PathBuf> {
+        self.folders.get(usize::from(place.file))
+    }
+
     /// The fault of a cluster that is not there.
     pub(super) fn unknown_cluster(&self, place: Place, name: &str) -> Fault {
         let hint = did_you_mean(name, self.clusters.keys().map(String::as_str));
@@ -108,9 +113,7 @@ impl Facts {
     fn error_page(&self, place: Place, spec: &ErrorPageSpec) -> Result<ErrorPage, String> {
         let body = match (&spec.file, &spec.body) {
             (Some(file), None) => {
-                let folder = self.folders.get(usize::from(place.file));
-                let path = folder.map_or_else(|| PathBuf::from(file), |folder| folder.join(file));
-                let read = (self.read)(&path);
+                let read = (self.read)(&self.path(place, file));
                 read.map_err(|error| format!("file `{}`: {error}", shorten(file)))?
             }
             (None, Some(body)) => body.clone().into_bytes(),

@@ -16,8 +16,8 @@ use crate::config::{Config, Item, ListenerSpec, Protocols};
 use crate::decode::Fault;
 use crate::error::did_you_mean;
 use crate::settings::Settings;
-use crate::snapshot::{ListenerPlan, ProxyHeaders, RoutePlan};
-use crate::tree::shorten;
+use crate::snapshot::{ListenerPlan, ProxyHeaders, RoutePlan, SniRoutes};
+use crate::tree::{Place, shorten};
 
 impl Compile<'_> {
     pub(super) fn listeners(&mut self) -> Vec<ListenerPlan> {
@@ -29,6 +29,7 @@ impl Compile<'_> {
             let protocol = self.listener_protocol(item, spec);
             let path_rule = self.path_rule(item, spec);
             let proxy_headers = self.proxy_headers(item, spec);
+            let tls = self.listener_tls(item, spec, protocol);
             let place = item.place(&["error_pages"]);
             let error_pages = self.facts.error_pages(place, &spec.error_pages, &mut self.faults);
             let error_pages = Arc::new(error_pages);
@@ -48,10 +49,12 @@ impl Compile<'_> {
                 protocols: vec![protocol.as_str().to_owned()],
                 wire: Arc::clone(&wire),
                 tcp_route: None,
+                sni_routes: None,
                 path_rule,
                 conns_max: spec.max_conns,
                 proxy_headers,
                 error_pages,
+                tls,
             });
         }
         plans
@@ -101,8 +104,11 @@ impl Compile<'_> {
         if is_tcp && names.len() > 1 {
             self.fault(place, "`tcp` takes every connection: it stands alone".to_owned());
         }
+        self.check_sni(item, spec, is_tcp);
         match (is_tcp, &spec.cluster) {
-            (true, None) => self.fault(place, "a `tcp` listener needs a `cluster`".to_owned()),
+            (true, None) if spec.sni.is_empty() => {
+                self.fault(place, "a `tcp` listener needs a `cluster`".to_owned());
+            }
             (false, Some(_)) => {
                 let message = "`cluster` is for `tcp` listeners: requests follow routes";
                 self.fault(item.place(&["cluster"]), message.to_owned());
@@ -110,6 +116,25 @@ impl Compile<'_> {
             _ => {}
         }
         if is_tcp { ClusterProtocol::Tcp } else { ClusterProtocol::Http1 }
+    }
+
+    fn check_sni(&mut self, item: &Item<ListenerSpec>, spec: &ListenerSpec, is_tcp: bool) {
+        let place = item.place(&["sni"]);
+        if !spec.sni.is_empty() && !is_tcp {
+            let message = "`sni` is for `tcp` listeners: it passes TLS on as it is";
+            self.fault(place, message.to_owned());
+        }
+        if !spec.sni.is_empty() && spec.tls.is_some() {
+            let message = "`sni` passes TLS on as it is, `tls` ends it here: use one or the other";
+            self.fault(place, message.to_owned());
+        }
+        for name in spec.sni.keys() {
+            let labels = name.strip_prefix("*.").unwrap_or(name);
+            if super::name_fault(labels).is_some() || labels.ends_with('.') {
+                let message = format!("`{}` is neither a host name nor *.suffix", shorten(name));
+                self.fault(item.place(&["sni", name]), message);
+            }
+        }
     }
 
     fn path_rule(&mut self, item: &Item<ListenerSpec>, spec: &ListenerSpec) -> PathRule {
@@ -150,23 +175,44 @@ impl Compile<'_> {
         let config = self.config;
         for item in &config.listeners {
             let Some(spec) = &item.spec else { continue };
-            let Some(name) = &spec.cluster else { continue };
+            let named = spec.sni.iter().map(|(name, cluster)| {
+                (name, self.tcp_cluster(item.place(&["sni", name]), cluster))
+            });
+            let named: Vec<_> = named.collect();
             let place = item.place(&["cluster"]);
-            let Some(cluster) = self.facts.cluster(name) else {
-                self.faults.push(self.facts.unknown_cluster(place, name));
-                continue;
-            };
-            let wrong = self.facts.expect_protocol(place, cluster, ClusterProtocol::Tcp);
-            self.faults.extend(wrong);
+            let default = spec.cluster.as_ref().and_then(|name| self.tcp_cluster(place, name));
             let address = read_address(&spec.address).ok();
             let plan = listeners.iter_mut().find(|plan| match &address {
                 Some(Address::Fixed(address)) => plan.address == *address,
                 _ => false,
             });
             let Some(plan) = plan else { continue };
-            let follows = tcp_plan(ClusterId(cluster), &config.settings);
-            plan.tcp_route = Some(routes.reserve(&plan.name, follows));
+            let follows = |cluster| tcp_plan(ClusterId(cluster), &config.settings);
+            plan.tcp_route = default.map(|cluster| routes.reserve(&plan.name, follows(cluster)));
+            let mut by_name = SniRoutes::default();
+            for (name, cluster) in named {
+                let Some(cluster) = cluster else { continue };
+                let called = format!("{}/{name}", plan.name);
+                let route = routes.reserve(&called, follows(cluster));
+                let name = name.to_ascii_lowercase();
+                match name.strip_prefix("*.") {
+                    Some(suffix) => by_name.suffix.insert(suffix.to_owned(), route),
+                    None => by_name.exact.insert(name, route),
+                };
+            }
+            plan.sni_routes = (!spec.sni.is_empty()).then(|| Arc::new(by_name));
         }
+    }
+
+    /// The position of a cluster that bytes can be passed to.
+    fn tcp_cluster(&mut self, place: Place, name: &str) -> Option<u32> {
+        let Some(cluster) = self.facts.cluster(name) else {
+            self.faults.push(self.facts.unknown_cluster(place, name));
+            return None;
+        };
+        let wrong = self.facts.expect_protocol(place, cluster, ClusterProtocol::Tcp);
+        self.faults.extend(wrong);
+        Some(cluster)
     }
 }
 

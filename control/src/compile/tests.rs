@@ -173,7 +173,7 @@ clusters:
     endpoints: [127.0.0.1:9001, 127.0.0.1:9001, http://a:1, {weight: x}]
     balance: least_load
     connect_timeout: 2d
-    tls: {}
+    health: {}
   empty:
     endpoints: []
     links_max: 0
@@ -214,7 +214,7 @@ r.yaml:19:61: `address` is missing
 r.yaml:19:70: expected a whole number, found `x`
 r.yaml:20:14: `least_load` is not one of round_robin, least_loaded; did you mean `least_loaded`?
 r.yaml:21:22: connect_timeout: `48h` is out of range: 1ms to 24h
-r.yaml:22:5: `tls` is not supported by this build
+r.yaml:22:5: `health` is not supported by this build
 r.yaml:24:16: cluster `empty` has no endpoints
 r.yaml:25:16: links_max: `0` is out of range: 1 to 1000000
 r.yaml:26:8: expected a mapping, found `7`

@@ -302,6 +302,12 @@ registry! {
     "max-conns-per-source" max_conns_per_source: opt_u32 = "none",
         count_or("none", 1, 10_000_000), Reload,
         "Client connections of one source address: an IPv4 address, or an IPv6 /64.";
+    "tls-handshake-timeout" tls_handshake_timeout: duration = "10s", time(), Reload,
+        "From the accept, or the PROXY header, to the end of the TLS handshake.";
+    // A step takes 0.05 ms (ECDSA P-256) to 1 ms (RSA 2048), a turn without work some 10 us: more
+    // steps a turn make handshakes no faster, and everybody else wait longer.
+    "tls-handshakes" tls_handshakes: u32 = "1", count(1, 1024), Reload,
+        "Steps of TLS handshakes of a shard in one turn; others wait for the next.";
     "mem-limit" mem_limit: opt_u64 = "none",
         number(Unit::Bytes, 16 * MIB, 1 << 44, Some("none")), Reload,
         "Resident bytes: above 90 % of it idle clients are closed and new ones refused.";

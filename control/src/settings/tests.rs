@@ -67,7 +67,8 @@ fn accessors(s: &Settings) -> impl std::fmt::Debug {
     let dead = (s.tcp_keepalive(), s.tcp_user_timeout());
     let caps = (s.max_conns_per_source(), s.mem_limit());
     let edge = (s.buffered_bytes(), s.tunnel_idle_timeout(), s.trusted_hops());
-    (ring, bulk, queue, times, up, dead, caps, edge)
+    let tls = (s.tls_handshake_timeout(), s.tls_handshakes());
+    (ring, bulk, queue, times, up, dead, caps, edge, tls)
 }
 
 #[test]

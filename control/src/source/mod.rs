@@ -6,9 +6,10 @@
 mod file;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use crate::compile::{Compiled, Resolve, compile};
-use crate::config::Config;
+use crate::config::{Config, TlsFlags};
 use crate::error::ConfigError;
 use crate::journal::Net;
 use crate::settings::{REGISTRY, Settings};
@@ -29,6 +30,10 @@ pub struct Sources {
     pub listen: Vec<String>,
     /// `--upstream`, each an address or several with commas; else `RINGWAY_UPSTREAM`.
     pub upstream: Vec<String>,
+    /// `--tls-cert`: a certificate for every listener; else `RINGWAY_TLS_CERT`.
+    pub tls_cert: Option<PathBuf>,
+    /// `--tls-key`; else `RINGWAY_TLS_KEY`.
+    pub tls_key: Option<PathBuf>,
 }
 
 /// Reads all sources and compiles them to the first snapshot. Blocks on the file and on DNS.
@@ -78,9 +83,23 @@ pub(crate) fn reload_all(
     if !errors.is_empty() {
         return Err(errors);
     }
+    keep_tickets(current, next);
     next.generation = current.generation + 1;
     next.loaded = next.generation;
     Ok(compiled)
+}
+
+/// Sessions of before a reload can be resumed after it, where that is safe.
+fn keep_tickets(current: &Snapshot, next: &mut Snapshot) {
+    let mut listeners = next.listeners.to_vec();
+    for plan in &mut listeners {
+        let before = current.listeners.iter().find(|before| before.name == plan.name);
+        let before = before.and_then(|before| before.tls.as_ref());
+        let kept = before.zip(plan.tls.as_ref());
+        let kept = kept.and_then(|(before, tls)| tls.with_tickets_of(before));
+        plan.tls = kept.map(Arc::new).or(plan.tls.take());
+    }
+    next.listeners = listeners.into();
 }
 
 fn read(sources: &Sources) -> Result<(Config, Vec<ConfigError>), Vec<ConfigError>> {
@@ -101,6 +120,13 @@ fn read(sources: &Sources) -> Result<(Config, Vec<ConfigError>), Vec<ConfigError
     let listen = addresses(&sources.listen, &sources.env, "RINGWAY_LISTEN");
     let upstream = addresses(&sources.upstream, &sources.env, "RINGWAY_UPSTREAM");
     config.lay_addresses(listen, upstream, &mut errors);
+    let variable = |name: &str| {
+        let found = sources.env.iter().rfind(|(known, text)| known == name && !text.is_empty());
+        found.map(|(_, text)| PathBuf::from(text))
+    };
+    let cert = sources.tls_cert.clone().or_else(|| variable("RINGWAY_TLS_CERT"));
+    let key = sources.tls_key.clone().or_else(|| variable("RINGWAY_TLS_KEY"));
+    config.lay_tls(&TlsFlags { cert, key }, &mut errors);
     Ok((config, errors))
 }
 

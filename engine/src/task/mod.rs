@@ -16,6 +16,7 @@ pub(crate) mod current;
 pub(crate) mod inbox;
 pub(crate) mod raw;
 
+use crate::core::Core;
 use crate::slab::{Key, Slab};
 use current::Local;
 use raw::TaskId;
@@ -173,6 +174,25 @@ impl Future for Yield {
         }
         self.yielded = true;
         cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+}
+
+/// Ends at the next turn, once the ring was looked at.
+pub(crate) struct NextTurn {
+    pub(crate) core: Rc<Core>,
+    pub(crate) asked: bool,
+}
+
+impl Future for NextTurn {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        if self.asked {
+            return Poll::Ready(());
+        }
+        self.asked = true;
+        self.core.next_turn.borrow_mut().push(TaskId::of(cx.waker()));
         Poll::Pending
     }
 }

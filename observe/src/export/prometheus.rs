@@ -193,6 +193,10 @@ fn process_of_config(registry: &Registry, page: &mut Page<'_>) {
     let mut family = page.family("ringway_config_reloads_total", Kind::Counter, help);
     family.sample(&[("result", "success")], config.reloads_ok.load(Relaxed));
     family.sample(&[("result", "failure")], config.reloads_failed.load(Relaxed));
+    let help = "Changed sets of certificate files, by result.";
+    let mut family = page.family("ringway_certificate_reloads_total", Kind::Counter, help);
+    family.sample(&[("result", "success")], config.certificates_renewed.load(Relaxed));
+    family.sample(&[("result", "failure")], config.certificates_refused.load(Relaxed));
 }
 
 fn connections(registry: &Registry, page: &mut Page<'_>) {
@@ -233,22 +237,37 @@ fn connections(registry: &Registry, page: &mut Page<'_>) {
 }
 
 fn words(registry: &Registry, page: &mut Page<'_>) {
-    for (name, help, family) in [
+    for (name, help, label, family) in [
         (
             "ringway_local_replies_total",
             "Replies that ringway wrote itself, by reason.",
+            "reason",
             WordFamily::LocalReplies,
         ),
-        ("ringway_retries_total", "Second tries, by reason.", WordFamily::Retries),
+        ("ringway_retries_total", "Second tries, by reason.", "reason", WordFamily::Retries),
         (
             "ringway_upstream_pool_evicted_total",
             "Upstream connections dropped from the pool, by reason.",
+            "reason",
             WordFamily::PoolEvicted,
         ),
         (
             "ringway_connection_closes_total",
             "Downstream connections that ringway closed, by reason.",
+            "reason",
             WordFamily::ConnectionCloses,
+        ),
+        (
+            "ringway_tls_handshakes_total",
+            "TLS handshakes of clients, by how they ended.",
+            "result",
+            WordFamily::TlsHandshakes,
+        ),
+        (
+            "ringway_upstream_tls_handshakes_total",
+            "TLS handshakes with upstreams, by how they ended.",
+            "result",
+            WordFamily::UpstreamTlsHandshakes,
         ),
     ] {
         let mut counts: Vec<(&'static str, u64)> = Vec::new();
@@ -260,7 +279,7 @@ fn words(registry: &Registry, page: &mut Page<'_>) {
         }
         let mut family = page.family(name, Kind::Counter, help);
         for (word, count) in counts {
-            family.sample(&[("reason", word)], count);
+            family.sample(&[(label, word)], count);
         }
     }
 }

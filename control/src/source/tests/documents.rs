@@ -3,11 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use router::{ClusterSpec, EndpointSpec, RouteSpec};
+use router::{ClusterSpec, ClusterTlsSpec, EndpointSpec, RouteSpec};
 use serde::de::DeserializeOwned;
 
 use super::{Scratch, messages};
-use crate::config::{ListenerSpec, ProxySpec};
+use crate::certs::testing::Authority;
+use crate::config::{CertificateSpec, ListenerSpec, ListenerTlsSpec, ProxySpec};
 use crate::decode::decode;
 use crate::settings::{REGISTRY, Setting, Source};
 use crate::snapshot::Snapshot;
@@ -26,6 +27,7 @@ impl Example {
         let file = Scratch::new(&format!("example-{index}"), &self.text);
         std::fs::write(file.0.with_file_name("down.html"), "<h1>Back soon</h1>").unwrap();
         std::fs::write(file.0.with_file_name("routes.jsonl"), routes_of(&self.document)).unwrap();
+        write_certificates(&file.0);
         load(&file.sources()).unwrap_or_else(|errors| {
             let found = messages(Err(errors));
             panic!("{}: {found:?}\n{}", self.document, self.text)
@@ -34,6 +36,18 @@ impl Example {
 
     fn root(&self) -> Node {
         tree::parse(Place::start(0), &self.text, &mut Vec::new()).unwrap()
+    }
+}
+
+/// The pairs and the authorities that documents name.
+fn write_certificates(beside: &Path) {
+    let authority = Authority::new("root");
+    let write = |name: &str, text: &str| std::fs::write(beside.with_file_name(name), text).unwrap();
+    write("ca.pem", &authority.pem);
+    for name in ["edge", "shop", "client"] {
+        let made = authority.issue(&[&format!("{name}.example.com")]);
+        write(&format!("{name}.pem"), &made.pem);
+        write(&format!("{name}.key"), &made.key);
     }
 }
 
@@ -167,7 +181,10 @@ fn every_key_has_an_example() {
         shown(&roots, &["settings"], settings),
         missing::<ListenerSpec>(&roots, &["listeners", "*"]),
         missing::<ProxySpec>(&roots, &["listeners", "*", "proxy_protocol"]),
+        missing::<ListenerTlsSpec>(&roots, &["listeners", "*", "tls"]),
+        missing::<CertificateSpec>(&roots, &["listeners", "*", "tls", "certificates", "*"]),
         missing::<ClusterSpec>(&roots, &["clusters", "*"]),
+        missing::<ClusterTlsSpec>(&roots, &["clusters", "*", "tls"]),
         missing::<EndpointSpec>(&roots, &["clusters", "*", "endpoints", "*"]),
         missing::<RouteSpec>(&roots, &["routes", "*"]),
         missing::<router::MatchSpec>(&roots, &["routes", "*", "match"]),
