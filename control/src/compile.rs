@@ -47,7 +47,7 @@ mod stream;
 mod tls;
 
 /// Protocols other builds speak: refused by name.
-const PROTOCOLS_LATER: &[&str] = &["http2", "http3", "grpc", "thrift", "tls"];
+const PROTOCOLS_LATER: &[&str] = &["http3", "grpc", "thrift", "tls"];
 
 /// Largest weight of an endpoint; keeps all sums and products far below 64 bits.
 const WEIGHT_MAX: u32 = 65_535;
@@ -429,7 +429,7 @@ fn protocol_fault(name: &str) -> Option<String> {
 }
 
 /// The protocols of this build.
-const SPOKEN: &str = "http1 and tcp";
+const SPOKEN: &str = "http1, http2 and tcp";
 
 /// An address as typed.
 enum Address {

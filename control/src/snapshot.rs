@@ -52,8 +52,8 @@ pub struct ListenerPlan {
     pub name: String,
     /// Canonical text: `ip:port`, `[ip]:port` or `unix:/path`.
     pub address: String,
-    /// Protocols taken: `["http1"]` or `["tcp"]`.
-    pub protocols: Vec<String>,
+    /// Protocols taken.
+    pub speaks: Speaks,
     /// Limits and times of its connections, shared by all of them.
     pub wire: Arc<WireSpec>,
     /// What all its connections follow, where it takes `tcp`: an id that no rule has, and a plan.
@@ -71,6 +71,31 @@ pub struct ListenerPlan {
     pub error_pages: Arc<ErrorPages>,
     /// What its connections need, where they begin with TLS.
     pub tls: Option<Arc<ServerTls>>,
+}
+
+/// What the connections of a listener may speak.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Speaks {
+    /// HTTP/1.1, and HTTP/2 by ALPN or prior knowledge: the first bytes tell.
+    Http,
+    /// HTTP/1.1 alone.
+    Http1,
+    /// HTTP/2 alone.
+    Http2,
+    /// Whatever it is, it is passed through.
+    Tcp,
+}
+
+impl Speaks {
+    /// What is offered by ALPN, the preferred one first.
+    pub(crate) fn alpn(self) -> &'static [&'static str] {
+        match self {
+            Speaks::Http => &["h2", "http/1.1"],
+            Speaks::Http1 => &["http/1.1"],
+            Speaks::Http2 => &["h2"],
+            Speaks::Tcp => &[],
+        }
+    }
 }
 
 /// Where TLS connections that are passed on go, by the name that they ask for.

@@ -24,7 +24,8 @@ use std::time::{Duration, Instant};
 use engine::{Buf, Timer};
 use observe::{Gauge, WordFamily};
 use protocols::{
-    AnyWire, Cx, Error, Fault, Head, Length, Mux, ReadSide, Role, StreamId, Wire, WriteSide,
+    AnyWire, Cx, Error, Fault, Head, Length, Mux, ReadSide, Role, Sniff, StreamId, Wire, WriteSide,
+    h2,
 };
 use router::{PlanId, RouteId};
 
@@ -33,6 +34,7 @@ use crate::exchange;
 use crate::greet::Greeting;
 use crate::shard::State;
 use crate::slot::{Item, Received, Slot, Slots};
+use crate::tls::Tls;
 use crate::transport::Transport;
 use crate::upstream::Permit;
 
@@ -53,6 +55,10 @@ pub(crate) struct Core {
     /// Bytes of the request body as declared; `u64::MAX` where that is unknown.
     body_bytes: u64,
     pub(crate) writers_wait: bool,
+    /// The first bytes say which version of HTTP the peer speaks.
+    sniffs: bool,
+    /// Those that do not tell yet.
+    held: Option<Box<[u8]>>,
     /// The fault that ended the connection, for the log line of a request without an exchange.
     fault: Option<Fault>,
 }
@@ -117,6 +123,8 @@ impl Conn {
             parked: false,
             body_bytes: if bulk { u64::MAX } else { 0 },
             writers_wait: false,
+            sniffs: false,
+            held: None,
             fault: None,
         };
         Rc::new(Conn {
@@ -134,6 +142,53 @@ impl Conn {
 
     pub(crate) fn role(&self) -> Role {
         self.site.role()
+    }
+
+    pub(crate) fn set_sniffs(&self, sniffs: bool) {
+        self.core.borrow_mut().sniffs = sniffs;
+    }
+
+    /// A handshake is over: what was agreed on is spoken; where nothing was, the first bytes tell.
+    pub(crate) fn agreed(&self, tls: &Tls) {
+        if tls.is_alpn(b"h2") {
+            self.speak_h2();
+        } else if tls.is_alpn(b"http/1.1") {
+            self.set_sniffs(false);
+        }
+    }
+
+    fn speak_h2(&self) {
+        let wire = self.listener().and_then(|listener| self.state.h2_wire(listener));
+        let mut core = self.core.borrow_mut();
+        core.sniffs = false;
+        if let Some(wire) = wire
+            && core.wire.traits().mux == Mux::One
+        {
+            core.wire = wire;
+            core.poke = true;
+        }
+    }
+
+    /// Looks at the first bytes of a connection that may speak either version. They are held until
+    /// they tell: at most the 24 of a preface (RFC 9113 section 3.4).
+    fn sniff(&self, buf: Buf) -> Option<Buf> {
+        if !self.core.borrow().sniffs {
+            return Some(buf);
+        }
+        let held = self.core.borrow_mut().held.take();
+        let buf = match held {
+            Some(held) => Buf::copy_of(&[&held[..], &buf[..]].concat()),
+            None => buf,
+        };
+        match h2::sniff(&buf) {
+            Sniff::More => {
+                self.core.borrow_mut().held = Some(buf.to_vec().into_boxed_slice());
+                return None;
+            }
+            Sniff::Yes => self.speak_h2(),
+            Sniff::No => self.set_sniffs(false),
+        }
+        Some(buf)
     }
 
     /// Which listener accepted it; `None` for a link.
@@ -339,12 +394,38 @@ impl Conn {
                 core.body_bytes = body_bytes(&head, end);
                 (id, Item::Head(head, end), end)
             }
-            Received::Data(id, chunk, end) => (id, Item::Data(chunk, end), end),
+            Received::Data(id, chunk, end, charge) => {
+                let padding = charge.saturating_sub(chunk.len() as u32);
+                if padding > 0 {
+                    self.ask(|cx| core.wire.credit(id, padding, cx));
+                }
+                (id, Item::Data(core.kept(id, chunk), end), end)
+            }
             Received::Trailers(id, head) => (id, Item::Trailers(head), true),
+            Received::Reset(id, fault, _) if id == StreamId::NONE => {
+                drop(guard);
+                self.state.refused(self, fault);
+                return None;
+            }
             Received::Reset(id, fault, unprocessed) => {
+                if self.role() == Role::Server
+                    && let Some(slot) = core.slots.get(id)
+                {
+                    slot.gone.get_or_insert(if fault.is_peers_word() {
+                        Fault::Cancelled
+                    } else {
+                        fault
+                    });
+                }
                 (id, Item::Reset { fault, unprocessed }, true)
             }
-            Received::Writable => {
+            Received::Writable(Some(id)) => {
+                let writer = core.slots.get(id).and_then(|slot| slot.writer.take());
+                drop(guard);
+                writer.into_iter().for_each(Waker::wake);
+                return None;
+            }
+            Received::Writable(None) => {
                 core.writers_wait = true;
                 return None;
             }
@@ -382,7 +463,8 @@ impl Conn {
         match self.stream.poll_recv(cx) {
             Poll::Pending => false,
             Poll::Ready(Ok(Some(buf))) => {
-                self.core.borrow_mut().rest = Some(buf);
+                let told = self.sniff(buf);
+                self.core.borrow_mut().rest = told;
                 true
             }
             Poll::Ready(Ok(None)) => self.end_of_input(true),
@@ -390,12 +472,13 @@ impl Conn {
         }
     }
 
+    /// A multiplexed connection keeps the mode it began with.
     /// Bodies of more than a few pages come single-shot into the bulk group, heads and small bodies
     /// by a multishot into the small one, which stays armed from one exchange to the next. A link
     /// keeps the mode of its last reply: the next one is probably alike.
     fn choose_mode(&self, core: &mut Core) {
         let bulk = core.body_bytes > BULK_BODY_BYTES_MIN;
-        if bulk != core.bulk {
+        if bulk != core.bulk && core.wire.traits().mux == Mux::One {
             core.bulk = bulk;
             if bulk { self.stream.bulk() } else { self.stream.heads() }
         }
@@ -646,6 +729,17 @@ impl Core {
         }
     }
 
+    /// Payload as it waits in a slot: of a multiplexed connection no stream holds more than one
+    /// page, and none for a few bytes, since they may be many and slow.
+    fn kept(&mut self, id: StreamId, payload: Buf) -> Buf {
+        if self.wire.traits().mux == Mux::One {
+            return payload;
+        }
+        let is_next = self.slots.get(id).is_some_and(|slot| slot.inbox.is_empty());
+        let is_small = payload.len() < KEPT_BYTES_MIN;
+        if is_next && !is_small { payload } else { Buf::copy_of(&payload) }
+    }
+
     /// The pump goes to sleep with bytes undecoded: C3.
     fn park(&mut self) {
         self.parked = true;
@@ -754,6 +848,8 @@ impl Drop for Pump {
     }
 }
 
+/// Payload of fewer bytes is copied rather than holding its page.
+const KEPT_BYTES_MIN: usize = 1024;
 /// What the client has to take the rest of its last reply; the engine then lingers for at most a
 /// second more.
 const FINISH_TIMEOUT: Duration = Duration::from_secs(60);

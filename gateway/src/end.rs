@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use engine::{Buf, Full, Piece};
-use protocols::{Fault, Gone, Head, Role, StreamId, Wire};
+use protocols::{AnyWire, Cx, Fault, Gone, Head, Mux, Role, StreamId, Wire};
 
 use crate::conn::{Conn, Site};
 use crate::slot::Item;
@@ -44,12 +44,17 @@ impl End {
             }
             return Poll::Pending;
         };
+        let mut taken = 0;
         if let Item::Data(payload, _) = &item {
-            slot.inbox_bytes -= payload.len();
+            taken = payload.len();
+            slot.inbox_bytes -= taken;
         }
-        let parked = core.parked;
+        let (parked, mux) = (core.parked, core.wire.traits().mux);
         drop(core);
-        if parked {
+        if taken > 0 && mux != Mux::One {
+            // Whoever takes an item has room for it: the peer may send as much again.
+            self.call(|wire, cx| wire.credit(self.id, taken as u32, cx));
+        } else if parked {
             self.conn.wake();
         }
         Poll::Ready(item)
@@ -74,11 +79,13 @@ impl End {
         if core.slots.get(self.id).is_none_or(|slot| slot.gone.is_some()) {
             return Poll::Ready(Err(Gone));
         }
-        if self.conn.stream.room() > 0 && core.wire.ready(self.id) {
+        let has_room = self.conn.stream.room() > 0;
+        if has_room && core.wire.ready(self.id) {
             return Poll::Ready(Ok(()));
         }
-        let first = !core.writers_wait;
-        core.writers_wait = true;
+        // What the wire waits for, it tells of by itself.
+        let first = !has_room && !core.writers_wait;
+        core.writers_wait |= !has_room;
         if let Some(slot) = core.slots.get(self.id) {
             slot.writer = Some(cx.waker().clone());
         }
@@ -102,8 +109,17 @@ impl End {
         }
     }
 
+    /// Calls the wire. A pump that runs its exchange goes on by itself; another one has to.
+    fn call<R>(&self, act: impl FnOnce(&mut AnyWire, &mut Cx<'_>) -> R) -> R {
+        let result = self.conn.call(act);
+        if !self.conn.one_stream() {
+            self.conn.wake();
+        }
+        result
+    }
+
     pub(crate) fn send_head(&self, head: &Head, end: bool) -> Result<(), Gone> {
-        self.conn.call(|wire, cx| wire.head(self.id, head, end, cx))
+        self.call(|wire, cx| wire.head(self.id, head, end, cx))
     }
 
     /// Frames and queues payload. Returns what the wire did not take (a closed window).
@@ -112,7 +128,7 @@ impl End {
         if len <= COPY_BYTES_MAX {
             return self.copy_data(payload, end);
         }
-        let framing = self.conn.call(|wire, cx| wire.data(self.id, len, end, cx))?;
+        let framing = self.call(|wire, cx| wire.data(self.id, len, end, cx))?;
         let rest = (framing.take < len).then(|| payload.slice(framing.take..len));
         if framing.take > 0 {
             let taken = if rest.is_some() { payload.slice(0..framing.take) } else { payload };
@@ -127,7 +143,7 @@ impl End {
     /// Frames a small payload together with its bytes: one segment to send, no page pinned.
     fn copy_data(&self, payload: Buf, end: bool) -> Result<Option<Buf>, Gone> {
         let len = payload.len();
-        let taken = self.conn.call(|wire, cx| {
+        let taken = self.call(|wire, cx| {
             let framing = wire.data(self.id, len, end, cx)?;
             let (taken, _) = payload.split_at(framing.take.min(len));
             cx.out.extend_from_slice(taken);
@@ -150,7 +166,7 @@ impl End {
     }
 
     pub(crate) fn send_end(&self, trailers: Option<&Head>) -> Result<(), Gone> {
-        self.conn.call(|wire, cx| wire.end(self.id, trailers, cx))?;
+        self.call(|wire, cx| wire.end(self.id, trailers, cx))?;
         if self.conn.role() == Role::Client && self.conn.shuts() {
             // Half-closing is the pump's: nothing else may wake a link's pump now.
             self.conn.wake();
@@ -160,7 +176,7 @@ impl End {
 
     /// Ends this stream in error: the peer sees a cut, never a clean end.
     pub(crate) fn reset(&self, fault: Fault) {
-        self.conn.call(|wire, cx| wire.reset(self.id, fault, cx));
+        self.call(|wire, cx| wire.reset(self.id, fault, cx));
         if self.conn.role() == Role::Client && self.conn.one_stream() {
             self.conn.abort();
         }
@@ -168,7 +184,7 @@ impl End {
 
     /// Answers with a small complete message that needs no room: it goes into scratch.
     pub(crate) fn send_small(&self, head: &Head, body: &[u8]) -> Result<(), Gone> {
-        self.conn.call(|wire, cx| {
+        self.call(|wire, cx| {
             wire.head(self.id, head, body.is_empty(), cx)?;
             if !body.is_empty() {
                 let framing = wire.data(self.id, body.len(), true, cx)?;
@@ -189,6 +205,9 @@ impl End {
             Site::Endpoint(permit) if self.conn.is_reusable() => {
                 self.conn.arm(self.conn.wire_deadline());
                 permit.endpoint().give_back(&self.conn);
+                if !self.conn.one_stream() {
+                    self.conn.wake();
+                }
             }
             Site::Listener(..) | Site::Endpoint(_) => self.conn.wake(),
         }

@@ -395,6 +395,11 @@ impl Track {
         self.with_plan(Plan::link_wire)
     }
 
+    /// Whether links of this exchange carry many streams.
+    pub(crate) fn is_multiplexed(&self) -> bool {
+        self.with_plan(Plan::is_multiplexed).unwrap_or(false)
+    }
+
     /// Whether a new link of this exchange begins with TLS.
     pub(crate) fn upstream_tls(&self) -> Option<&UpstreamTls> {
         self.route.get().and_then(|(_, plan)| plan.upstream_tls())

@@ -166,6 +166,7 @@ impl Greeting {
             let word = if tls.is_resumed() == Some(true) { "resumed" } else { "full" };
             return Poll::Ready(done.map(|()| {
                 state.metrics.word(WordFamily::TlsHandshakes, word);
+                conn.agreed(tls);
             }));
         }
         if now >= until {

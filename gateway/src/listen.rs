@@ -44,7 +44,7 @@ pub(crate) async fn run(state: Rc<State>, listener: Listener, index: u32) {
 
 /// Makes a connection of an accepted socket.
 fn greet(state: &Rc<State>, stream: Stream, index: u32) {
-    let (Some(Welcome { wire, tls, greeting }), Some(limits)) =
+    let (Some(Welcome { wire, sniffs, tls, greeting }), Some(limits)) =
         (state.welcome(index, &stream.peer()), state.limits(index))
     else {
         // A reload cannot remove a listener; one that did anyway takes no more connections.
@@ -77,6 +77,7 @@ fn greet(state: &Rc<State>, stream: Stream, index: u32) {
         },
     };
     let conn = Conn::new(state, stream, wire, Site::Listener(index, Cell::new(None)));
+    conn.set_sniffs(sniffs);
     state.register(&conn, ticket);
     if state.stop.is_set() {
         conn.drain(false);

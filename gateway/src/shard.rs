@@ -18,7 +18,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use control::certs::{ClientTls, ServerTls};
-use control::{ErrorPage, ListenerPlan, RoutePlan, Snapshot};
+use control::{ErrorPage, ListenerPlan, RoutePlan, Snapshot, Speaks};
 use engine::{Address, Shard, Timer};
 use observe::{Gauge, Metric, Recorder, ShardMetrics, WordFamily};
 use protocols::{AnyWire, Fault, Head, Name, Role, WireSpec};
@@ -159,10 +159,10 @@ impl State {
     pub(crate) fn welcome(&self, listener: u32, peer: &Address) -> Option<Welcome> {
         let live = self.live.borrow();
         let plan = live.listener(Some(listener))?;
-        let is_raw = plan.tcp_route.is_some() || plan.sni_routes.is_some();
-        let wire = match is_raw {
-            true => AnyWire::raw(Role::Server),
-            false => AnyWire::h1(Role::Server, &plan.wire),
+        let wire = match plan.speaks {
+            Speaks::Tcp => AnyWire::raw(Role::Server),
+            Speaks::Http | Speaks::Http1 => AnyWire::h1(Role::Server, &plan.wire),
+            Speaks::Http2 => AnyWire::h2(Role::Server, &plan.wire),
         };
         let headers = plan.proxy_headers.as_ref();
         let now = self.shard.now();
@@ -170,7 +170,14 @@ impl State {
             Some(_) => greeting.with_hello(),
             None => greeting,
         });
-        Some(Welcome { wire, tls: plan.tls.clone(), greeting })
+        let sniffs = plan.speaks == Speaks::Http;
+        Some(Welcome { wire, sniffs, tls: plan.tls.clone(), greeting })
+    }
+
+    /// The wire of a connection that turned out to speak HTTP/2.
+    pub(crate) fn h2_wire(&self, listener: u32) -> Option<AnyWire> {
+        let live = self.live.borrow();
+        live.listener(Some(listener)).map(|plan| AnyWire::h2(Role::Server, &plan.wire))
     }
 
     /// The caps that a new connection of a listener meets; None where there is no such listener.
@@ -329,6 +336,8 @@ impl State {
 /// What a connection begins with.
 pub(crate) struct Welcome {
     pub(crate) wire: AnyWire,
+    /// Whether the first bytes may say that it is another one.
+    pub(crate) sniffs: bool,
     /// What stands between the wire and the socket.
     pub(crate) tls: Option<Arc<ServerTls>>,
     /// What must come before the wire.
@@ -505,10 +514,16 @@ impl Plan {
         tokens.find_map(allows).map(String::as_str)
     }
 
+    /// Whether a link to this route's cluster carries many streams.
+    pub(crate) fn is_multiplexed(&self) -> bool {
+        self.cluster.cluster.protocol == ClusterProtocol::Http2
+    }
+
     /// A wire for a new link to this route's cluster.
     pub(crate) fn link_wire(&self) -> AnyWire {
         match self.cluster.cluster.protocol {
             ClusterProtocol::Http1 => AnyWire::h1(Role::Client, &self.cluster.wire),
+            ClusterProtocol::Http2 => AnyWire::h2(Role::Client, &self.cluster.wire),
             ClusterProtocol::Tcp => AnyWire::raw(Role::Client),
         }
     }

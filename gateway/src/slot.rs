@@ -123,10 +123,11 @@ impl Slots {
 /// An event whose payload range was turned into a chunk of the input it refers to.
 pub(crate) enum Received {
     Head(StreamId, Box<Head>, bool),
-    Data(StreamId, Buf, bool),
+    /// With its bytes of flow control.
+    Data(StreamId, Buf, bool, u32),
     Trailers(StreamId, Box<Head>),
     Reset(StreamId, Fault, bool),
-    Writable,
+    Writable(Option<StreamId>),
     Closing,
 }
 
@@ -135,18 +136,18 @@ impl Received {
     pub(crate) fn new(event: Event, input: Option<&Buf>) -> Received {
         match event {
             Event::Head { stream, head, end } => Received::Head(stream, head, end),
-            Event::Data { stream, at, end, .. } => {
+            Event::Data { stream, at, end, charge } => {
                 let payload = input.map_or_else(|| Buf::copy_of(&[]), |input| input.slice(at));
-                Received::Data(stream, payload, end)
+                Received::Data(stream, payload, end, charge)
             }
-            Event::Copied { stream, bytes, end, .. } => {
-                Received::Data(stream, Buf::copy_of(&bytes), end)
+            Event::Copied { stream, bytes, end, charge } => {
+                Received::Data(stream, Buf::copy_of(&bytes), end, charge)
             }
             Event::Trailers { stream, head } => Received::Trailers(stream, head),
             Event::Reset { stream, fault, unprocessed } => {
                 Received::Reset(stream, fault, unprocessed)
             }
-            Event::Writable { .. } => Received::Writable,
+            Event::Writable { stream } => Received::Writable(stream),
             Event::Closing => Received::Closing,
         }
     }

@@ -7,7 +7,7 @@
 //! (address and protocol), not to a snapshot: a reload keeps them.
 //!
 //! U1 `links` counts permits alive: connecting, idle and busy links. It never exceeds `links_max`.
-//! U2 A link in `idle` has no open stream.
+//! U2 A link in `idle` can take another stream; one of one stream has none.
 //! Cost of a checkout: one pop, one wire call.
 
 use std::cell::{Cell, RefCell};
@@ -42,6 +42,8 @@ pub(crate) struct Endpoint {
     pub(crate) in_flight: Cell<u32>,
     idle: RefCell<Vec<Rc<Conn>>>,
     waiting: RefCell<VecDeque<Waker>>,
+    /// A multiplexed link is being made: others wait for it instead of making one each.
+    dials: Cell<bool>,
     /// No longer configured: links close when their request ends.
     retired: Cell<bool>,
 }
@@ -57,6 +59,7 @@ impl Endpoint {
             in_flight: Cell::new(0),
             idle: RefCell::new(Vec::new()),
             waiting: RefCell::new(VecDeque::new()),
+            dials: Cell::new(false),
             retired: Cell::new(false),
         })
     }
@@ -65,24 +68,30 @@ impl Endpoint {
         self.links_max.set(links_max);
     }
 
-    /// Takes an idle link's stream, last in first out. A link that turns out to be closing is
-    /// dropped on the way.
+    /// Takes a link's stream, of the last link that has one. A link that turns out to be closing
+    /// or full is dropped on the way; a multiplexed one stays for others.
     fn take_idle(&self) -> Option<End> {
         loop {
             let conn = self.idle.borrow_mut().pop()?;
-            if let Some(end) = conn.open() {
-                return Some(end);
+            let Some(end) = conn.open() else { continue };
+            if !conn.one_stream() {
+                self.idle.borrow_mut().push(conn);
             }
+            return Some(end);
         }
     }
 
     /// A link's request is over: it waits for the next one.
     pub(crate) fn give_back(&self, conn: &Rc<Conn>) {
         if self.retired.get() || !self.shared {
-            conn.abort();
+            end_link(conn);
             return;
         }
-        self.idle.borrow_mut().push(conn.clone());
+        let mut idle = self.idle.borrow_mut();
+        if conn.one_stream() || !idle.iter().any(|other| Rc::ptr_eq(other, conn)) {
+            idle.push(conn.clone());
+        }
+        drop(idle);
         self.wake_one();
     }
 
@@ -97,9 +106,7 @@ impl Endpoint {
     pub(crate) fn retire(&self) {
         self.retired.set(true);
         let idle = std::mem::take(&mut *self.idle.borrow_mut());
-        for conn in idle {
-            conn.abort();
-        }
+        idle.iter().for_each(end_link);
     }
 
     pub(crate) fn unretire(&self) {
@@ -107,7 +114,7 @@ impl Endpoint {
     }
 
     pub(crate) fn idle_count(&self) -> usize {
-        self.idle.borrow().len()
+        self.idle.borrow().iter().filter(|conn| conn.is_idle()).count()
     }
 
     pub(crate) fn link_count(&self) -> u32 {
@@ -119,6 +126,15 @@ impl Endpoint {
         if let Some(waker) = waker {
             waker.wake();
         }
+    }
+}
+
+/// Ends a link that nothing more is to be asked on, once it is idle.
+fn end_link(conn: &Rc<Conn>) {
+    if conn.is_idle() {
+        conn.abort();
+    } else {
+        conn.drain(false);
     }
 }
 
@@ -145,6 +161,24 @@ impl Drop for Permit {
     fn drop(&mut self) {
         self.endpoint.links.set(self.endpoint.links.get() - 1);
         self.endpoint.wake_one();
+    }
+}
+
+/// The making of a multiplexed link; however it ends, those who wait for it look again.
+struct Dial(Rc<Endpoint>);
+
+impl Dial {
+    fn begin(endpoint: &Rc<Endpoint>) -> Dial {
+        endpoint.dials.set(true);
+        Dial(Rc::clone(endpoint))
+    }
+}
+
+impl Drop for Dial {
+    fn drop(&mut self) {
+        self.0.dials.set(false);
+        let waiting = std::mem::take(&mut *self.0.waiting.borrow_mut());
+        waiting.into_iter().for_each(Waker::wake);
     }
 }
 
@@ -181,7 +215,12 @@ async fn find(
             state.metrics.add(Metric::UpstreamReuses, 1);
             return Ok(Link { end, reused: true });
         }
+        if endpoint.dials.get() {
+            wait(state, endpoint, deadline).await?;
+            continue;
+        }
         if let Some(permit) = Permit::take(endpoint) {
+            let _dial = track.is_multiplexed().then(|| Dial::begin(endpoint));
             let stream = connect(state, endpoint, deadline).await?;
             track.connected();
             introduce(track, client, &stream);
@@ -300,9 +339,14 @@ fn attach(track: &Track, stream: Transport, permit: Permit) -> Result<End, Failu
     let state = &track.state;
     let unlinked = Failure::new(Stage::Connect, Cause::ConnectRefused);
     let wire = track.link_wire().ok_or(unlinked)?;
+    let endpoint = Rc::clone(permit.endpoint());
     let conn = Conn::new(state, stream, wire, Site::Endpoint(permit));
     state.shard.spawn(Pump::new(conn.clone(), None));
-    conn.open().ok_or(unlinked)
+    let end = conn.open().ok_or(unlinked)?;
+    if !conn.one_stream() {
+        endpoint.give_back(&conn);
+    }
+    Ok(end)
 }
 
 /// A link closed: if it was idle, it leaves its pool.

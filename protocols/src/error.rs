@@ -60,6 +60,11 @@ macro_rules! faults {
             /// Every fault, in declaration order.
             pub const ALL: &'static [Fault] = &[$(Fault::$variant,)+];
 
+            /// Whether it is not a fault that was found, but a code by which the peer ended a stream.
+            pub fn is_peers_word(self) -> bool {
+                self.reason().starts_with("peer_")
+            }
+
             /// The word for logs and metrics: snake_case, stable, unique.
             pub const fn reason(self) -> &'static str {
                 match self { $(Fault::$variant => $reason,)+ }

@@ -15,6 +15,8 @@ pub enum ClusterProtocol {
     /// HTTP/1.1.
     #[default]
     Http1,
+    /// HTTP/2, many requests on one connection.
+    Http2,
     /// Bytes, passed through.
     Tcp,
 }
@@ -24,13 +26,15 @@ impl ClusterProtocol {
     pub fn as_str(self) -> &'static str {
         match self {
             ClusterProtocol::Http1 => "http1",
+            ClusterProtocol::Http2 => "http2",
             ClusterProtocol::Tcp => "tcp",
         }
     }
 
     /// The protocol of that name.
     pub fn find(name: &str) -> Option<ClusterProtocol> {
-        [ClusterProtocol::Http1, ClusterProtocol::Tcp].into_iter().find(|one| one.as_str() == name)
+        let all = [ClusterProtocol::Http1, ClusterProtocol::Http2, ClusterProtocol::Tcp];
+        all.into_iter().find(|one| one.as_str() == name)
     }
 }
 

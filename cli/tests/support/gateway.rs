@@ -178,10 +178,14 @@ impl Gateway {
         self.said().iter().filter_map(|line| listened(line)).collect()
     }
 
-    /// The access log once it holds at least `count` lines.
+    /// The access log once it holds at least `count` lines. The last one may still be written.
     pub(crate) fn log(&self, count: usize) -> Vec<serde_json::Value> {
         let path = self.folder.file("access.log");
-        let read = || fs::read_to_string(&path).unwrap_or_default();
+        let read = || {
+            let text = fs::read_to_string(&path).unwrap_or_default();
+            let whole = text.rfind('\n').map_or(0, |end| end + 1);
+            text[..whole].to_owned()
+        };
         until("the access log has its lines", || read().lines().count() >= count);
         let lines = read();
         lines.lines().map(|line| serde_json::from_str(line).expect("a JSON line")).collect()

@@ -43,10 +43,6 @@ pub(crate) use server::ServerSource;
 pub use server::{ClientAuth, ServerTls};
 pub use watch::{CertificateWatch, Renewed};
 
-/// The protocols that an HTTP listener offers by ALPN, the preferred one first; in this order also
-/// what an `http1` cluster is asked for.
-pub(crate) const ALPN: &[&str] = &["http/1.1"];
-
 /// How files are read; tests and fuzzers have none.
 pub(crate) type Read = fn(&Path) -> io::Result<Vec<u8>>;
 

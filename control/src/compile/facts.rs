@@ -69,12 +69,14 @@ impl Facts {
         &self,
         place: Place,
         cluster: u32,
-        expected: ClusterProtocol,
+        expected: &[ClusterProtocol],
     ) -> Option<Fault> {
         let (name, protocol) = self.protocols.get(cluster as usize)?;
-        let protocol = protocol.filter(|protocol| *protocol != expected)?;
-        let (name, protocol, expected) = (shorten(name), protocol.as_str(), expected.as_str());
-        let message = format!("cluster `{name}` has protocol {protocol}, not {expected}");
+        let protocol = protocol.filter(|protocol| !expected.contains(protocol))?;
+        let expected: Vec<&str> = expected.iter().map(|protocol| protocol.as_str()).collect();
+        let (name, expected) = (shorten(name), expected.join(" or "));
+        let message =
+            format!("cluster `{name}` has protocol {}, not {expected}", protocol.as_str());
         Some(Fault::new(place, message))
     }
 

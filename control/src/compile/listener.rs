@@ -16,7 +16,7 @@ use crate::config::{Config, Item, ListenerSpec, Protocols};
 use crate::decode::Fault;
 use crate::error::did_you_mean;
 use crate::settings::Settings;
-use crate::snapshot::{ListenerPlan, ProxyHeaders, RoutePlan, SniRoutes};
+use crate::snapshot::{ListenerPlan, ProxyHeaders, RoutePlan, SniRoutes, Speaks};
 use crate::tree::{Place, shorten};
 
 impl Compile<'_> {
@@ -26,10 +26,10 @@ impl Compile<'_> {
         let mut plans: Vec<ListenerPlan> = Vec::new();
         for item in &config.listeners {
             let Some(spec) = &item.spec else { continue };
-            let protocol = self.listener_protocol(item, spec);
+            let speaks = self.listener_speaks(item, spec);
             let path_rule = self.path_rule(item, spec);
             let proxy_headers = self.proxy_headers(item, spec);
-            let tls = self.listener_tls(item, spec, protocol);
+            let tls = self.listener_tls(item, spec, speaks);
             let place = item.place(&["error_pages"]);
             let error_pages = self.facts.error_pages(place, &spec.error_pages, &mut self.faults);
             let error_pages = Arc::new(error_pages);
@@ -46,7 +46,7 @@ impl Compile<'_> {
             plans.push(ListenerPlan {
                 name,
                 address,
-                protocols: vec![protocol.as_str().to_owned()],
+                speaks,
                 wire: Arc::clone(&wire),
                 tcp_route: None,
                 sni_routes: None,
@@ -80,12 +80,8 @@ impl Compile<'_> {
         None
     }
 
-    /// The one protocol of a listener: this build tells none from another on one port.
-    fn listener_protocol(
-        &mut self,
-        item: &Item<ListenerSpec>,
-        spec: &ListenerSpec,
-    ) -> ClusterProtocol {
+    /// What a listener takes: all of HTTP where nothing else is said.
+    fn listener_speaks(&mut self, item: &Item<ListenerSpec>, spec: &ListenerSpec) -> Speaks {
         let names = match &spec.protocols {
             None => &[][..],
             Some(Protocols::One(name)) => std::slice::from_ref(name),
@@ -115,7 +111,13 @@ impl Compile<'_> {
             }
             _ => {}
         }
-        if is_tcp { ClusterProtocol::Tcp } else { ClusterProtocol::Http1 }
+        let named = |name: &str| names.iter().any(|typed| typed == name);
+        match (is_tcp, named("http1") || named("auto"), named("http2") || named("auto")) {
+            (true, ..) => Speaks::Tcp,
+            (false, true, false) => Speaks::Http1,
+            (false, false, true) => Speaks::Http2,
+            _ => Speaks::Http,
+        }
     }
 
     fn check_sni(&mut self, item: &Item<ListenerSpec>, spec: &ListenerSpec, is_tcp: bool) {
@@ -210,7 +212,7 @@ impl Compile<'_> {
             self.faults.push(self.facts.unknown_cluster(place, name));
             return None;
         };
-        let wrong = self.facts.expect_protocol(place, cluster, ClusterProtocol::Tcp);
+        let wrong = self.facts.expect_protocol(place, cluster, &[ClusterProtocol::Tcp]);
         self.faults.extend(wrong);
         Some(cluster)
     }

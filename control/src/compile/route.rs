@@ -31,7 +31,7 @@ impl Facts {
         if cluster.is_none() && named {
             faults.push(self.unknown_cluster(place, &spec.cluster));
         }
-        let expected = ClusterProtocol::Http1;
+        let expected = &[ClusterProtocol::Http1, ClusterProtocol::Http2];
         faults.extend(cluster.and_then(|at| self.expect_protocol(place, at, expected)));
         check_limits(item, spec, faults);
         check_upgrades(item, spec, faults);

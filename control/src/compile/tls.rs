@@ -9,12 +9,13 @@ use rustls_pki_types::ServerName;
 
 use super::{Compile, protocol, read_address};
 use crate::certs::{
-    ALPN, ClientAuth, ClientSource, ClientTls, LoadFault, MinVersion, PairFiles, Part,
-    ServerSource, ServerTls,
+    ClientAuth, ClientSource, ClientTls, LoadFault, MinVersion, PairFiles, Part, ServerSource,
+    ServerTls,
 };
 use crate::config::{Item, ListenerSpec, ListenerTlsSpec};
 use crate::decode::Fault;
 use crate::error::did_you_mean;
+use crate::snapshot::Speaks;
 use crate::tree::{Place, shorten};
 
 impl Compile<'_> {
@@ -22,13 +23,13 @@ impl Compile<'_> {
         &mut self,
         item: &Item<ListenerSpec>,
         spec: &ListenerSpec,
-        listens: ClusterProtocol,
+        speaks: Speaks,
     ) -> Option<Arc<ServerTls>> {
         let tls = spec.tls.as_ref()?;
         let place = |path: &[&str]| item.place(&[&["tls"], path].concat());
         let min_version = self.min_version(place(&["min_version"]), tls.min_version.as_deref());
         let client_auth = self.client_auth(place(&["client_auth"]), tls);
-        let alpn = self.alpn(place(&["alpn"]), tls, listens);
+        let alpn = self.alpn(place(&["alpn"]), tls, speaks);
         if tls.certificates.is_empty() {
             if !item.healed {
                 self.fault(place(&["certificates"]), "`certificates` is empty".to_owned());
@@ -101,24 +102,19 @@ impl Compile<'_> {
         auth
     }
 
-    /// What is offered: all that HTTP listeners speak, or of it what is typed.
-    fn alpn(
-        &mut self,
-        place: Place,
-        tls: &ListenerTlsSpec,
-        listens: ClusterProtocol,
-    ) -> Vec<String> {
-        let spoken: &[&str] = if listens == ClusterProtocol::Http1 { ALPN } else { &[] };
+    /// What is offered: all that the listener speaks, or of it what is typed.
+    fn alpn(&mut self, place: Place, tls: &ListenerTlsSpec, speaks: Speaks) -> Vec<String> {
+        let spoken = speaks.alpn();
         let Some(typed) = &tls.alpn else {
             return spoken.iter().map(|name| (*name).to_owned()).collect();
         };
         // What a `tcp` listener passes through is for its cluster to speak.
-        let is_wrong = |name: &str| match listens {
-            ClusterProtocol::Http1 => !spoken.contains(&name),
-            ClusterProtocol::Tcp => name.is_empty() || name.len() > 255,
+        let is_wrong = |name: &str| match speaks {
+            Speaks::Tcp => name.is_empty() || name.len() > 255,
+            _ => !spoken.contains(&name),
         };
         for name in typed.iter().filter(|name| is_wrong(name)) {
-            let message = format!("alpn `{}` is not spoken: {}", shorten(name), ALPN.join(", "));
+            let message = format!("alpn `{}` is not spoken: {}", shorten(name), spoken.join(", "));
             self.fault(place, message);
         }
         typed.clone()
@@ -169,6 +165,7 @@ impl Compile<'_> {
         }
         let alpn = match protocol(spec) {
             ClusterProtocol::Http1 => vec!["http/1.1".to_owned()],
+            ClusterProtocol::Http2 => vec!["h2".to_owned()],
             ClusterProtocol::Tcp => Vec::new(),
         };
         let source = ClientSource { name, ca, verify, pair, min_version, alpn };

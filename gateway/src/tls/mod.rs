@@ -138,6 +138,11 @@ impl Tls {
         Some(kind == HandshakeKind::Resumed)
     }
 
+    /// What both ends agreed on by ALPN, once the handshake is over.
+    pub(crate) fn is_alpn(&self, protocol: &[u8]) -> bool {
+        self.core.borrow().session.state().alpn_protocol() == Some(protocol)
+    }
+
     /// Calls `tell` with who the client is, where it has shown a certificate.
     pub(crate) fn with_identity(&self, tell: impl FnOnce(&ClientIdentity)) {
         if let Some(identity) = &self.core.borrow().identity {
