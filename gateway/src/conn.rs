@@ -55,10 +55,6 @@ pub(crate) struct Core {
     /// Bytes of the request body as declared; `u64::MAX` where that is unknown.
     body_bytes: u64,
     pub(crate) writers_wait: bool,
-    /// The first bytes say which version of HTTP the peer speaks.
-    sniffs: bool,
-    /// Those that do not tell yet.
-    held: Option<Box<[u8]>>,
     /// The fault that ended the connection, for the log line of a request without an exchange.
     fault: Option<Fault>,
 }
@@ -77,6 +73,8 @@ pub(crate) struct Conn {
     pump: Cell<Option<Waker>>,
     pub(crate) timer: Timer,
     pub(crate) closed: Cell<bool>,
+    /// The first bytes say which version of HTTP the peer speaks; what does not tell yet is held.
+    sniffs: Cell<bool>,
 }
 
 /// What a connection belongs to.
@@ -123,8 +121,6 @@ impl Conn {
             parked: false,
             body_bytes: if bulk { u64::MAX } else { 0 },
             writers_wait: false,
-            sniffs: false,
-            held: None,
             fault: None,
         };
         Rc::new(Conn {
@@ -137,6 +133,7 @@ impl Conn {
             pump: Cell::new(None),
             timer,
             closed: Cell::new(false),
+            sniffs: Cell::new(false),
         })
     }
 
@@ -145,7 +142,7 @@ impl Conn {
     }
 
     pub(crate) fn set_sniffs(&self, sniffs: bool) {
-        self.core.borrow_mut().sniffs = sniffs;
+        self.sniffs.set(sniffs);
     }
 
     /// A handshake is over: what was agreed on is spoken; where nothing was, the first bytes tell.
@@ -160,7 +157,7 @@ impl Conn {
     fn speak_h2(&self) {
         let wire = self.listener().and_then(|listener| self.state.h2_wire(listener));
         let mut core = self.core.borrow_mut();
-        core.sniffs = false;
+        self.sniffs.set(false);
         if let Some(wire) = wire
             && core.wire.traits().mux == Mux::One
         {
@@ -169,26 +166,24 @@ impl Conn {
         }
     }
 
-    /// Looks at the first bytes of a connection that may speak either version. They are held until
-    /// they tell: at most the 24 of a preface (RFC 9113 section 3.4).
-    fn sniff(&self, buf: Buf) -> Option<Buf> {
-        if !self.core.borrow().sniffs {
-            return Some(buf);
-        }
-        let held = self.core.borrow_mut().held.take();
+    /// Takes received bytes. The first ones of a connection that may speak either version are held
+    /// until they tell: at most the 24 of a preface (RFC 9113 section 3.4).
+    fn take_in(&self, buf: Buf) {
+        let held = self.core.borrow_mut().rest.take();
         let buf = match held {
             Some(held) => Buf::copy_of(&[&held[..], &buf[..]].concat()),
             None => buf,
         };
-        match h2::sniff(&buf) {
-            Sniff::More => {
-                self.core.borrow_mut().held = Some(buf.to_vec().into_boxed_slice());
-                return None;
-            }
+        let sniffed = if self.sniffs.get() { h2::sniff(&buf) } else { Sniff::No };
+        match sniffed {
             Sniff::Yes => self.speak_h2(),
             Sniff::No => self.set_sniffs(false),
+            Sniff::More => {
+                self.core.borrow_mut().rest = Some(Buf::copy_of(&buf));
+                return;
+            }
         }
-        Some(buf)
+        self.core.borrow_mut().rest = Some(buf);
     }
 
     /// Which listener accepted it; `None` for a link.
@@ -363,7 +358,7 @@ impl Conn {
         if core.wire.sides().read != ReadSide::Open || !core.may_decode() {
             return Ok(None);
         }
-        if core.rest.is_none() && !core.poke {
+        if (self.sniffs.get() && core.rest.is_some()) || (core.rest.is_none() && !core.poke) {
             return Ok(None);
         }
         let (wire, input) = (&mut core.wire, core.rest.as_deref().unwrap_or_default());
@@ -451,7 +446,8 @@ impl Conn {
             return false;
         }
         let wanted = self.role() == Role::Server || core.is_wanted();
-        if core.rest.is_some() || !(held || core.may_decode()) || !wanted {
+        let is_full = core.rest.is_some() && !self.sniffs.get();
+        if is_full || !(held || core.may_decode()) || !wanted {
             core.park();
             drop(guard);
             self.watch_hangup(cx);
@@ -463,8 +459,7 @@ impl Conn {
         match self.stream.poll_recv(cx) {
             Poll::Pending => false,
             Poll::Ready(Ok(Some(buf))) => {
-                let told = self.sniff(buf);
-                self.core.borrow_mut().rest = told;
+                self.take_in(buf);
                 true
             }
             Poll::Ready(Ok(None)) => self.end_of_input(true),
@@ -489,6 +484,7 @@ impl Conn {
     /// direction, which the wire says.
     fn end_of_input(&self, clean: bool) -> bool {
         self.core.borrow_mut().eof = Some(clean);
+        self.sniffs.set(false);
         let leaves = !clean || !self.is_tunnel();
         if self.role() == Role::Server && leaves {
             self.mark_gone();

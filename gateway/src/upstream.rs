@@ -121,6 +121,14 @@ impl Endpoint {
         self.links.get()
     }
 
+    /// Whoever waits for the link that was being made looks again.
+    fn end_dial(&self) {
+        if self.dials.replace(false) {
+            let waiting = std::mem::take(&mut *self.waiting.borrow_mut());
+            waiting.into_iter().for_each(Waker::wake);
+        }
+    }
+
     fn wake_one(&self) {
         let waker = self.waiting.borrow_mut().pop_front();
         if let Some(waker) = waker {
@@ -160,25 +168,9 @@ impl Permit {
 impl Drop for Permit {
     fn drop(&mut self) {
         self.endpoint.links.set(self.endpoint.links.get() - 1);
+        // It may be a link that was still being made.
+        self.endpoint.end_dial();
         self.endpoint.wake_one();
-    }
-}
-
-/// The making of a multiplexed link; however it ends, those who wait for it look again.
-struct Dial(Rc<Endpoint>);
-
-impl Dial {
-    fn begin(endpoint: &Rc<Endpoint>) -> Dial {
-        endpoint.dials.set(true);
-        Dial(Rc::clone(endpoint))
-    }
-}
-
-impl Drop for Dial {
-    fn drop(&mut self) {
-        self.0.dials.set(false);
-        let waiting = std::mem::take(&mut *self.0.waiting.borrow_mut());
-        waiting.into_iter().for_each(Waker::wake);
     }
 }
 
@@ -220,7 +212,7 @@ async fn find(
             continue;
         }
         if let Some(permit) = Permit::take(endpoint) {
-            let _dial = track.is_multiplexed().then(|| Dial::begin(endpoint));
+            endpoint.dials.set(track.is_multiplexed());
             let stream = connect(state, endpoint, deadline).await?;
             track.connected();
             introduce(track, client, &stream);
@@ -345,6 +337,7 @@ fn attach(track: &Track, stream: Transport, permit: Permit) -> Result<End, Failu
     let end = conn.open().ok_or(unlinked)?;
     if !conn.one_stream() {
         endpoint.give_back(&conn);
+        endpoint.end_dial();
     }
     Ok(end)
 }

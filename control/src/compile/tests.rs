@@ -163,7 +163,7 @@ listners: []
 listeners:
   - name: edge
     adress: 0.0.0.0:8080
-    protocols: [http1, http2]
+    protocols: [http1, http3]
   - name: edge
     address: 0.0.0.0:80800
   - address: localhost:80
@@ -203,7 +203,7 @@ r.yaml:6:15: request-id: `on` is neither true nor false
 r.yaml:7:17: idle-timeout: `30` has no unit: write 30ms, 30s or 30m
 r.yaml:8:1: unknown key `listners` (did you mean `listeners`?)
 r.yaml:11:5: unknown key `adress` (did you mean `address`?)
-r.yaml:12:16: protocol `http2` is not supported by this build: it speaks http1 and tcp
+r.yaml:12:16: protocol `http3` is not supported by this build: it speaks http1, http2 and tcp
 r.yaml:14:14: address `0.0.0.0:80800` has a port `80800` that is not 0 to 65535
 r.yaml:15:14: address `localhost:80` is a name: listen on an IP address, like 0.0.0.0:80 or \
     127.0.0.1:80

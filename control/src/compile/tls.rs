@@ -268,7 +268,7 @@ mod tests {
         let snapshot = load_with(&folder, listener, cluster).unwrap();
         let tls = snapshot.listeners[0].tls.as_ref().unwrap();
         assert_eq!(tls.client_auth, ClientAuth::Required);
-        assert_eq!(tls.config.alpn_protocols, [b"http/1.1"]);
+        assert_eq!(tls.config.alpn_protocols, [&b"h2"[..], b"http/1.1"]);
         let upstream = snapshot.upstream_tls[0].as_ref().unwrap();
         assert_eq!(upstream.name, ServerName::try_from("127.0.0.1").unwrap());
         assert!(snapshot.warnings.is_empty(), "{:?}", snapshot.warnings);
@@ -307,7 +307,7 @@ mod tests {
             ),
             (
                 "tls: {certificates: [{cert: a.pem, key: a.key}], alpn: [http/3]}",
-                "2:93: alpn `http/3` is not spoken: http/1.1",
+                "2:93: alpn `http/3` is not spoken: h2, http/1.1",
             ),
             (
                 "tls: {certificates: [{cert: a.pem, key: a.key}], client_ca: a.key}",
