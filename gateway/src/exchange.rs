@@ -24,6 +24,7 @@ use crate::conn::{Conn, Running};
 use crate::end::End;
 use crate::failure::{self, Cause, Failure, Side, Stage};
 use crate::forwarded;
+use crate::grpc;
 use crate::hops;
 use crate::relay::Body;
 use crate::shard::{Plan, State, UpstreamTls};
@@ -82,6 +83,7 @@ async fn serve(track: &Track, down: &End, request: &mut Head, end: bool) -> Resu
     down.conn().stream.annotate(PROTOCOL_HTTP1, STATE_BUSY, route.0);
     track.follow(route, &plan, request)?;
     edit(&track.state, down.conn(), &plan, request)?;
+    grpc::shrink(request, track.time_left());
     let body = match (request.length(), plan.buffer_request_bytes_max()) {
         (Length::Empty, _) => Body::None,
         _ if end => Body::None,
@@ -249,8 +251,22 @@ fn conclude(track: &Track, down: &End, request: &Head, failure: &Failure) {
         // The wire has said its last words to this client.
     } else if failure.cause.leaves_nobody() {
         down.reset(Fault::Cancelled);
+    } else if track.reply_has_started() && grpc::is_call(request) && !down.conn().one_stream() {
+        // Its caller waits for a status, and the framing of messages shows what is missing.
+        let mut trailers = track.state.take_head();
+        grpc::trailers(failure, &mut trailers);
+        if down.send_end(Some(&trailers)).is_err() {
+            down.reset(Fault::BodyTruncated);
+        }
+        track.state.give_head(trailers);
     } else if track.reply_has_started() {
         down.reset(Fault::BodyTruncated);
+    } else if grpc::is_call(request) {
+        let mut head = track.state.take_head();
+        grpc::reply(failure, request, &mut head);
+        // A client that left meanwhile needs no answer.
+        let _ = down.send_head(&head, true);
+        track.state.give_head(head);
     } else {
         answer(track, down, request, failure);
     }
@@ -368,7 +384,9 @@ impl Track {
     fn follow(&self, route: RouteId, plan: &Rc<Plan>, request: &Head) -> Result<(), Failure> {
         let now = self.state.shard.now();
         self.times.routed.set(Some(now));
-        self.deadline.set(plan.timeout().map(|timeout| now + timeout));
+        let called = grpc::deadline(request, self.times.started)?;
+        let deadline = plan.timeout().map(|timeout| now + timeout);
+        self.deadline.set(deadline.into_iter().chain(called).min());
         self.body_bytes_max.set(plan.body_bytes_max());
         // An exchange follows one route: what was set before stays.
         let _ = self.route.set((route, plan.clone()));
@@ -378,6 +396,11 @@ impl Track {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Until the exchange has to be over.
+    fn time_left(&self) -> Option<Duration> {
+        self.deadline.get().map(|at| at.saturating_duration_since(self.state.shard.now()))
     }
 
     pub(crate) fn connect_timeout(&self) -> Duration {

@@ -33,6 +33,8 @@ pub(crate) enum Stage {
 /// What happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Cause {
+    /// The `grpc-timeout` of a call is none, or comes twice.
+    BadGrpcTimeout,
     /// Max-Forwards is no number, or comes twice.
     BadMaxForwards,
     /// The path cannot be brought into one form under the listener's rule.
@@ -107,6 +109,7 @@ impl Failure {
     pub(crate) fn side(&self) -> Side {
         match self.cause {
             Cause::BadPath(_) | Cause::BadMaxForwards | Cause::BodyTooLarge => Side::Downstream,
+            Cause::BadGrpcTimeout => Side::Downstream,
             Cause::LoopDetected | Cause::TraceRefused => Side::Downstream,
             Cause::ClientGone | Cause::ClientFault(_) | Cause::WriteStalled => Side::Downstream,
             Cause::BufferBudget | Cause::BufferPressure | Cause::LinksExhausted => Side::Ringway,
@@ -123,7 +126,7 @@ impl Failure {
     /// The status of the local reply, or of the log line where no reply can be sent.
     pub(crate) fn status(&self) -> u16 {
         match self.cause {
-            Cause::BadMaxForwards => 400,
+            Cause::BadGrpcTimeout | Cause::BadMaxForwards => 400,
             Cause::BodyTooLarge => 413,
             // The status that nginx made customary for "the client closed the request".
             Cause::ClientGone => 499,
@@ -146,6 +149,7 @@ impl Failure {
     /// The reason word: stable, in snake_case, for the log, the counters and the local reply.
     pub(crate) fn reason(&self) -> &'static str {
         match self.cause {
+            Cause::BadGrpcTimeout => "bad_grpc_timeout",
             Cause::BadMaxForwards => "bad_max_forwards",
             Cause::BodyTooLarge => "body_too_large",
             Cause::BufferBudget => "buffer_budget",

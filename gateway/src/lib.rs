@@ -21,6 +21,7 @@ mod failure;
 mod forwarded;
 mod gauges;
 mod greet;
+mod grpc;
 mod hops;
 mod listen;
 mod relay;

@@ -60,7 +60,7 @@ macro_rules! faults {
             /// Every fault, in declaration order.
             pub const ALL: &'static [Fault] = &[$(Fault::$variant,)+];
 
-            /// Whether it is not a fault that was found, but a code by which the peer ended a stream.
+            /// Whether it is a code by which the peer ended a stream, not a fault that was found.
             pub fn is_peers_word(self) -> bool {
                 self.reason().starts_with("peer_")
             }

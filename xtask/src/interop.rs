@@ -1,9 +1,9 @@
 //! The step of `ci` in which independent programs are the peers of the real binary.
 //!
-//! The tests themselves are `interop.rs`, `addresses.rs` (Unix sockets, IPv6), `dead_peers.rs`
-//! (peers that vanish, in a network namespace) and `parsers.rs` (situations of other parsers' test
-//! suites, which `test` runs as well) in `cli/tests`; this hands them the Python interpreter and
-//! the length of the load runs. A program that is absent fails its test.
+//! The tests themselves are `interop.rs`, `interop_h2.rs`, `addresses.rs` (Unix sockets, IPv6),
+//! `dead_peers.rs` (peers that vanish, in a network namespace) and `parsers.rs` (situations of
+//! other parsers' test suites, which `test` runs as well) in `cli/tests`; this hands them the Python
+//! interpreter and the length of the load runs. A program that is absent fails its test.
 
 use crate::tally::Tally;
 use crate::workspace::Workspace;
@@ -12,7 +12,7 @@ use crate::{python, run};
 /// Runs the interop tests with load runs of `seconds`.
 pub(crate) fn main(workspace: &Workspace, seconds: u32) -> anyhow::Result<Tally> {
     let cargo = ["test", "--no-fail-fast", "-p", "cli", "--features", "interop"];
-    let targets = ["interop", "addresses", "dead_peers", "parsers"];
+    let targets = ["interop", "interop_h2", "addresses", "dead_peers", "parsers"];
     let targets = targets.map(|target| ["--test", target]).concat();
     let mut command = run::cargo(workspace, &[&cargo[..], &targets].concat());
     command.env("RINGWAY_PYTHON", workspace.path(python::VENV_PYTHON));

@@ -56,6 +56,8 @@ pub(crate) const CI: &[Tool] = &[
     Tool::new("openssl", &["openssl", "version"], Origin::Apt("openssl")),
     Tool::new("node", &["node", "--version"], Origin::Apt("nodejs")),
     Tool::new("python3", &["python3", "--version"], Origin::Apt("python3 python3-venv")),
+    Tool::new("h2load", &["h2load", "--version"], Origin::Apt("nghttp2-client")),
+    Tool::new("nghttpd", &["nghttpd", "--version"], Origin::Apt("nghttp2-server")),
     Tool::new("ip", &["ip", "-V"], Origin::Apt("iproute2")),
     Tool::new("unshare", &["unshare", "--version"], Origin::Apt("util-linux")),
     Tool::new("nsenter", &["nsenter", "--version"], Origin::Apt("util-linux")),
@@ -68,10 +70,12 @@ pub(crate) const CI: &[Tool] = &[
         Origin::Pip("websockets==17.4"),
     ),
     Tool::new("wsproto", &[python::VENV_PYTHON, "-c", WSPROTO], Origin::Pip("wsproto==1.3.2")),
+    Tool::new("grpcio", &[python::VENV_PYTHON, "-c", GRPCIO], Origin::Pip("grpcio==1.85.3")),
 ];
 
 const H11: &str = "import h11; assert h11.__version__ == '0.16.0'";
 const WEBSOCKETS: &str = "import websockets; assert websockets.__version__ == '17.4'";
+const GRPCIO: &str = "import grpc; assert grpc.__version__ == '1.85.3'";
 const WSPROTO: &str = "import wsproto; assert wsproto.__version__ == '1.3.2'";
 
 /// One of the files whose case tables the interop tests read.
@@ -171,7 +175,7 @@ mod tests {
         assert!(line.contains("&& cargo install --locked cargo-deny@0.20.2 cargo-fuzz@0.13.2"));
         assert!(line.ends_with(
             "target/venv/bin/python3 -m pip install --quiet \
-             h11==0.16.0 websockets==17.4 wsproto==1.3.2"
+             h11==0.16.0 websockets==17.4 wsproto==1.3.2 grpcio==1.85.3"
         ));
     }
 

@@ -154,9 +154,9 @@ fn other_protocols_by_their_first_line() {
             CONNECT,
         ),
         Line(
-            "HTTP/2",
+            "HTTP/2, but for its preface",
             "RFC 9113 §3.4",
-            "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+            "PRI * HTTP/2.0\r\n\r\nSN\r\n\r\n",
             Refuse(505, "bad_version"),
         ),
         Line(

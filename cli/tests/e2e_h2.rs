@@ -1,0 +1,148 @@
+//! End to end: HTTP/2 on both sides with curl as the client, and what gRPC calls are told when the
+//! gateway answers by itself. `interop_h2.rs` has the peers that do more.
+#![forbid(unsafe_code)]
+
+mod support;
+
+use std::net::SocketAddr;
+use std::process::{Command, Stdio};
+
+use support::{Client, Folder, Gateway, Origin, Setup, until};
+
+/// Answers each request with its body; one for `/silent` never.
+fn echo() -> Origin {
+    Origin::start(|mut accepted| {
+        while let Some(head) = accepted.read_head() {
+            if head.contains(" /silent ") {
+                return accepted.drain();
+            }
+            let lines = head.lines().map(str::to_ascii_lowercase);
+            let mut lengths =
+                lines.filter_map(|line| line.strip_prefix("content-length: ").map(str::to_owned));
+            let length = lengths.next().and_then(|text| text.parse().ok()).unwrap_or(0);
+            let Some(body) = accepted.read_exactly(length) else { return };
+            let reply = format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n");
+            accepted.write(&[reply.as_bytes(), &body].concat());
+        }
+    })
+}
+
+/// A gateway before an HTTP/1.1 origin, and one before that over HTTP/2.
+fn chain(folder: &Folder, origin: SocketAddr) -> (Gateway, Gateway) {
+    let behind = Setup::upstream(origin).start();
+    let config = format!(
+        "version: 1\nlisteners: [{{address: '127.0.0.1:0'}}]\n\
+         clusters: {{c: {{endpoints: ['{}'], protocol: http2}}}}\n\
+         routes: [{{id: r, cluster: c}}]\n",
+        behind.address
+    );
+    (Setup::config(&folder.write("front.yaml", config)).start(), behind)
+}
+
+/// Standard output of curl, which must succeed.
+fn curl(args: &[&str]) -> String {
+    let mut command = Command::new("curl");
+    command.args(["--silent", "--show-error", "--max-time", "60", "--http2-prior-knowledge"]);
+    let output = command.args(args).stdin(Stdio::null()).output().expect("curl runs");
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "curl {}: {error}", args.join(" "));
+    String::from_utf8(output.stdout).expect("text")
+}
+
+#[test]
+fn bodies_larger_than_any_window_go_both_ways() {
+    let folder = Folder::new();
+    let origin = echo();
+    let (front, behind) = chain(&folder, origin.address);
+    let body = "0123456789abcdef".repeat(200_000);
+    let file = folder.write("body", &body);
+    let data = format!("@{}", file.display());
+    for gateway in [&front, &behind] {
+        let url = format!("http://{}/", gateway.address);
+        assert!(curl(&["--data-binary", &data, &url]) == body, "3.2 MB there and back");
+    }
+    let mut client = front.client();
+    client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello");
+    assert_eq!(client.reply().expect("a reply").text(), "hello", "HTTP/1.1 over HTTP/2");
+    let log = behind.log(3);
+    assert!(log.iter().all(|line| line["protocol"] == "http/2"), "{log:?}");
+    front.until_idle();
+    behind.until_idle();
+}
+
+#[test]
+fn a_client_that_resets_its_stream_ends_the_exchange() {
+    let folder = Folder::new();
+    let origin = echo();
+    let (front, behind) = chain(&folder, origin.address);
+    let url = format!("http://{}/silent", front.address);
+    let mut child = Command::new("curl")
+        .args(["--silent", "--http2-prior-knowledge", &url])
+        .stdin(Stdio::null())
+        .spawn()
+        .expect("curl runs");
+    let active = |gateway: &Gateway| gateway.metric("http_server_active_requests");
+    until("the request has arrived", || active(&behind) == 1.0);
+    child.kill().expect("curl runs");
+    child.wait().expect("curl ends");
+    front.until_idle();
+    behind.until_idle();
+    assert_eq!(behind.log(1)[0]["status"], 499);
+}
+
+#[test]
+fn calls_are_answered_in_their_own_terms() {
+    let folder = Folder::new();
+    let origin = echo();
+    let config = format!(
+        "version: 1\nlisteners: [{{address: '127.0.0.1:0'}}]\n\
+         clusters: {{c: {{endpoints: ['{}']}}, none: {{endpoints: ['{}']}}}}\n\
+         routes:\n\
+         - {{id: r, match: {{path: /silent}}, cluster: c}}\n\
+         - {{id: n, match: {{path: /none/*}}, cluster: none}}\n",
+        origin.address,
+        Origin::absent()
+    );
+    let gateway = Setup::config(&folder.write("ringway.yaml", config)).start();
+    let ask = |path: &str, timeout: &str| {
+        let url = format!("http://{}{path}", gateway.address);
+        let timeout = format!("grpc-timeout: {timeout}");
+        let grpc = ["--header", "content-type: application/grpc", "--header", &timeout];
+        curl(&[&["--include", "--data-binary", ""], &grpc[..], &[&url]].concat())
+    };
+    for (path, timeout, status, reason) in [
+        ("/silent", "200m", "4", "request_timeout"),
+        ("/a.B/C", "5S", "12", "no_route"),
+        ("/none/x", "5S", "14", "upstream_connect_failed"),
+        ("/silent", "5", "13", "bad_grpc_timeout"),
+    ] {
+        let reply = ask(path, timeout);
+        assert!(reply.starts_with("HTTP/2 200"), "{reply}");
+        assert!(reply.contains(&format!("grpc-status: {status}\r\n")), "{path}: {reply}");
+        assert!(reply.contains(&format!("grpc-message: {reason}\r\n")), "{path}: {reply}");
+    }
+    gateway.until_idle();
+}
+
+/// A preface that comes byte by byte is one, and one that ends early is a bad request.
+#[test]
+fn the_first_bytes_tell() {
+    const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+    let origin = echo();
+    let gateway = Setup::upstream(origin.address).start();
+    let mut client = Client::connect(gateway.address);
+    for byte in PREFACE {
+        client.send([*byte]);
+    }
+    client.send([0, 0, 0, 4, 0, 0, 0, 0, 0]);
+    let frame = client.exactly(9).expect("SETTINGS of the gateway");
+    assert_eq!(frame[3], 4, "{frame:?}");
+    let mut half = Client::connect(gateway.address);
+    half.send(&PREFACE[..10]);
+    half.shut_write();
+    assert!(half.is_closed());
+    let mut other = Client::connect(gateway.address);
+    other.send("PR");
+    other.send("OPFIND / HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert_eq!(other.reply().expect("a reply").status, 200, "no preface after all");
+}
