@@ -1,8 +1,8 @@
 //! The step of `ci` in which independent programs are the peers of the real binary.
 //!
-//! The tests themselves are `interop.rs`, `interop_h2.rs`, `addresses.rs` (Unix sockets, IPv6),
-//! `dead_peers.rs` (peers that vanish, in a network namespace) and `parsers.rs` (situations of
-//! other parsers' test suites, which `test` runs as well) in `cli/tests`; this hands them the Python
+//! The tests themselves are in `cli/tests`: `interop.rs`, `interop_h2.rs`, `addresses.rs` (Unix
+//! sockets, IPv6), `dead_peers.rs` (peers that vanish, in a network namespace) and `parsers.rs`
+//! (situations of other parsers' test suites; `test` runs them as well). This gives them the Python
 //! interpreter and the length of the load runs. A program that is absent fails its test.
 
 use crate::tally::Tally;
