@@ -136,8 +136,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "cut-reply-faked-whole",
         file: "gateway/src/exchange.rs",
-        find: "        down.reset(Fault::BodyTruncated);\n",
-        replace: "        let _ = down.send_end(None);\n",
+        find: "reply_has_started() {\n        down.reset(Fault::BodyTruncated);\n",
+        replace: "reply_has_started() {\n        let _ = down.send_end(None);\n",
         why: "a reply that the upstream cut looks complete to the client",
     },
     Mutant {
