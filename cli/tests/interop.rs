@@ -183,11 +183,16 @@ fn judged_by(name: &str, args: &[String]) {
     assert!(last.contains(" passed, ") && !last.starts_with("0 "), "{last}");
 }
 
-/// A gateway that adds no fields of its own and leaves paths as they are, in front of a script that
-/// is its origin.
+/// A gateway of HTTP/1.1 alone that adds no fields of its own and leaves paths as they are, in front
+/// of a script that is its origin.
 fn in_front_of_script(name: &str) {
-    let origin = Origin::absent();
-    let gateway = Setup::upstream(origin).bare("").flag("--path-rule", "off").start();
+    let (folder, origin) = (Folder::new(), Origin::absent());
+    let config = format!(
+        "version: 1\nlisteners: [{{address: '127.0.0.1:0', protocols: http1}}]\n\
+         clusters: {{c: {{endpoints: ['{origin}']}}}}\nroutes: [{{id: r, cluster: c}}]\n"
+    );
+    let setup = Setup::config(&folder.write("ringway.yaml", config));
+    let gateway = setup.bare("").flag("--path-rule", "off").start();
     let (host, port) = (gateway.address.ip(), gateway.address.port());
     judged_by(name, &[host.to_string(), port.to_string(), origin.port().to_string()]);
 }

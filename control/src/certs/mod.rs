@@ -11,7 +11,7 @@
 //! stands for a client certificate that was verified when it was made.
 //!
 //! Not here: bytes of connections. Everything runs on control threads except
-//! [`identity`] and the resolver, which a handshake calls.
+//! [`identity()`] and the resolver, which a handshake calls.
 
 mod check;
 mod client;
