@@ -183,8 +183,8 @@ fn judged_by(name: &str, args: &[String]) {
     assert!(last.contains(" passed, ") && !last.starts_with("0 "), "{last}");
 }
 
-/// A gateway of HTTP/1.1 alone that adds no fields of its own and leaves paths as they are, in front
-/// of a script that is its origin.
+/// A gateway of HTTP/1.1 alone that adds no fields of its own and leaves paths as they are, in
+/// front of a script that is its origin.
 fn in_front_of_script(name: &str) {
     let (folder, origin) = (Folder::new(), Origin::absent());
     let config = format!(
