@@ -169,13 +169,16 @@ impl Conn {
     /// Takes received bytes. The first ones of a connection that may speak either version are held
     /// until they tell: at most the 24 of a preface (RFC 9113 section 3.4).
     fn take_in(&self, buf: Buf) {
+        if !self.sniffs.get() {
+            self.core.borrow_mut().rest = Some(buf);
+            return;
+        }
         let held = self.core.borrow_mut().rest.take();
         let buf = match held {
             Some(held) => Buf::copy_of(&[&held[..], &buf[..]].concat()),
             None => buf,
         };
-        let sniffed = if self.sniffs.get() { h2::sniff(&buf) } else { Sniff::No };
-        match sniffed {
+        match h2::sniff(&buf) {
             Sniff::Yes => self.speak_h2(),
             Sniff::No => self.set_sniffs(false),
             Sniff::More => {
@@ -467,10 +470,10 @@ impl Conn {
         }
     }
 
-    /// A multiplexed connection keeps the mode it began with.
     /// Bodies of more than a few pages come single-shot into the bulk group, heads and small bodies
     /// by a multishot into the small one, which stays armed from one exchange to the next. A link
-    /// keeps the mode of its last reply: the next one is probably alike.
+    /// keeps the mode of its last reply: the next one is probably alike. A multiplexed connection
+    /// keeps the mode it began with.
     fn choose_mode(&self, core: &mut Core) {
         let bulk = core.body_bytes > BULK_BODY_BYTES_MIN;
         if bulk != core.bulk && core.wire.traits().mux == Mux::One {

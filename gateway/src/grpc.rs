@@ -9,14 +9,14 @@
 
 use std::time::{Duration, Instant};
 
-use protocols::Head;
 use protocols::grpc::{self, Code};
+use protocols::{Head, Name};
 
 use crate::failure::{Cause, Failure, Stage};
 
 /// Whether a request is a gRPC call.
 pub(crate) fn is_call(request: &Head) -> bool {
-    request.field(b"content-type").is_some_and(grpc::is_content_type)
+    request.known(Name::ContentType).is_some_and(grpc::is_content_type)
 }
 
 /// When a call that began then has to be over, if its caller says.
@@ -24,9 +24,12 @@ pub(crate) fn is_call(request: &Head) -> bool {
 /// # Errors
 /// A `grpc-timeout` that is none, or more than one.
 pub(crate) fn deadline(request: &Head, began: Instant) -> Result<Option<Instant>, Failure> {
+    if !is_call(request) {
+        return Ok(None);
+    }
     let bad = Failure::new(Stage::Route, Cause::BadGrpcTimeout);
     let mut values = request.all(TIMEOUT);
-    let Some(value) = values.next().filter(|_| is_call(request)) else { return Ok(None) };
+    let Some(value) = values.next() else { return Ok(None) };
     let timeout = grpc::parse_timeout(value).map_err(|_| bad)?;
     if values.next().is_some() {
         return Err(bad);

@@ -335,10 +335,11 @@ fn attach(track: &Track, stream: Transport, permit: Permit) -> Result<End, Failu
     let conn = Conn::new(state, stream, wire, Site::Endpoint(permit));
     state.shard.spawn(Pump::new(conn.clone(), None));
     let end = conn.open().ok_or(unlinked)?;
-    if !conn.one_stream() {
+    // A link of one client alone is never offered to others.
+    if !conn.one_stream() && endpoint.shared {
         endpoint.give_back(&conn);
-        endpoint.end_dial();
     }
+    endpoint.end_dial();
     Ok(end)
 }
 
