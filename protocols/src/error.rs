@@ -308,6 +308,12 @@ mod tests {
     }
 
     #[test]
+    fn a_peers_code_is_told_from_a_fault() {
+        assert!(Fault::PeerCancel.is_peers_word() && Fault::PeerNoError.is_peers_word());
+        assert!(!Fault::RapidReset.is_peers_word() && !Fault::Cancelled.is_peers_word());
+    }
+
+    #[test]
     fn statuses_are_those_the_gateway_documents() {
         for fault in Fault::ALL {
             assert!(matches!(fault.status(), 0 | 400 | 408 | 413 | 414 | 417 | 431 | 501 | 505));

@@ -335,11 +335,8 @@ impl Large {
         let sums = Sums::over(path.segments(), &make.key);
         for tuple in self.shapes.iter().filter(|tuple| tuple.shape != path.shape()) {
             let Some(place) = self.patterns.get(tuple.hash(&sums)) else { continue };
-            place.each(&mut |other| {
-                if other.path().covers(path) {
-                    near.push(other);
-                }
-            });
+            // Of many rules only those that want no value: no other one takes all requests alone.
+            near.extend(place.near(route, make).iter().filter(|other| other.path().covers(path)));
         }
         near
     }
