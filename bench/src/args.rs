@@ -151,6 +151,10 @@ fn upstream() -> Command {
         .about("A mock upstream; prints its address, serves until killed")
         .arg(text("listen", "127.0.0.1:0", "address; port 0 = a free one"))
         .arg(number("threads", "1", "threads"))
+        .arg(
+            text("protocol", "http1", "http2 is h2c, and a gRPC echo server: ringway.mock.Echo")
+                .value_parser(["http1", "http2"]),
+        )
         .arg(number("body-bytes", "100", "length of the fixed body"))
         .arg(number("delay-ms", "0", "pause before each reply"))
         .arg(number("cpu", "", "pins the threads, from this core on"))

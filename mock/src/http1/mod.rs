@@ -15,18 +15,18 @@ mod parse;
 mod reply;
 mod serve;
 
-use std::io::{self, Write as _};
+use std::io;
 use std::net::SocketAddr;
-use std::os::unix::net::UnixStream;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc;
-use std::thread::JoinHandle;
+use std::rc::Rc;
 use std::time::Duration;
 
 pub use ask::{Ask, Kind};
 pub use body::{Body, Malformed, Step};
 pub use reply::body_byte;
+use serve::{Conn, Shared};
+
+pub use crate::threads::Running;
+use crate::threads::{self, Site};
 
 /// What a mock does for a request whose query asks for nothing.
 #[derive(Clone, Debug)]
@@ -62,86 +62,19 @@ impl Default for Options {
     }
 }
 
-/// A mock that is answering. Dropping it stops it.
-pub struct Running {
-    /// The address it listens on, with the port the kernel chose.
-    pub address: SocketAddr,
-    counts: Arc<Counts>,
-    doorbells: Vec<UnixStream>,
-    threads: Vec<JoinHandle<()>>,
-}
-
-impl Running {
-    /// Connections accepted so far.
-    pub fn connections(&self) -> u64 {
-        self.counts.connections.load(Ordering::Relaxed)
-    }
-
-    /// Requests whose head was read so far.
-    pub fn requests(&self) -> u64 {
-        self.counts.requests.load(Ordering::Relaxed)
-    }
-
-    /// Closes the listeners and every connection, and waits for the threads to end.
-    pub fn stop(mut self) {
-        self.end();
-    }
-
-    /// Answers until the process ends.
-    pub fn join(mut self) {
-        for thread in self.threads.drain(..) {
-            drop(thread.join());
-        }
-    }
-
-    fn end(&mut self) {
-        for mut doorbell in self.doorbells.drain(..) {
-            // The thread may have ended by itself; then nobody is left to hear it.
-            drop(doorbell.write_all(b"."));
-        }
-        for thread in self.threads.drain(..) {
-            drop(thread.join());
-        }
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        self.end();
-    }
-}
-
-#[derive(Default)]
-pub(crate) struct Counts {
-    pub(crate) connections: AtomicU64,
-    pub(crate) requests: AtomicU64,
-}
-
 /// Starts a mock on its own threads; returns when all of them listen.
 ///
 /// # Errors
 /// The address cannot be bound, or neither io_uring nor epoll can be set up.
 pub fn start(options: Options) -> io::Result<Running> {
-    let counts = Arc::new(Counts::default());
-    let mut running =
-        Running { address: options.listen, counts, doorbells: Vec::new(), threads: Vec::new() };
-    for index in 0..options.threads.max(1) {
-        // The first thread resolves port 0 for the others.
-        let options = Options { listen: running.address, ..options.clone() };
-        running.address = start_thread(index, options, &mut running)?;
-    }
-    Ok(running)
-}
-
-fn start_thread(index: usize, options: Options, running: &mut Running) -> io::Result<SocketAddr> {
-    let (doorbell, ear) = UnixStream::pair()?;
-    ear.set_nonblocking(true)?;
-    let (report, bound) = mpsc::sync_channel(1);
-    let counts = Arc::clone(&running.counts);
-    let thread = std::thread::Builder::new()
-        .name(format!("mock-{index}"))
-        .spawn(move || serve::run(index, &options, counts, ear, &report))?;
-    running.doorbells.push(doorbell);
-    running.threads.push(thread);
-    bound.recv().unwrap_or_else(|_| Err(io::Error::other("the mock's thread ended at start")))
+    let site =
+        Site { listen: options.listen, threads: options.threads, cpus: options.cpus.clone() };
+    threads::start(&site, move |thread| {
+        let shared = Rc::new(Shared::new(&options, thread.counts));
+        move |stream| {
+            let conn = Conn::new(stream, Rc::clone(&shared));
+            // A client that leaves is no error of the mock's.
+            async { drop(conn.serve().await) }
+        }
+    })
 }

@@ -1,4 +1,4 @@
-//! One mock thread: accepts, and answers requests on each connection in order.
+//! One connection: answers its requests in order.
 //!
 //! It is not where bytes are understood (`parse`, `body`) or written (`reply`). A connection is one
 //! task with one input and one output buffer; replies to pipelined requests leave in one write.
@@ -6,23 +6,21 @@
 
 use std::io;
 use std::mem;
-use std::os::unix::net::UnixStream as Ear;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 
 use monoio::buf::{IoBuf, IoBufMut};
 use monoio::io::{AsyncReadRent, AsyncWriteRent, AsyncWriteRentExt};
-use monoio::net::{ListenerOpts, TcpListener, TcpStream, UnixStream};
+use monoio::net::TcpStream;
 
+use super::Options;
 use super::ask::{Ask, Kind};
 use super::body::Step;
 use super::parse::{self, Request};
 use super::reply::{self, Length};
-use super::{Counts, Options};
-use crate::{driver, stop::Stop};
+use crate::threads::Counts;
 
 /// Repetitions of the body pattern kept for slicing: 61 * 1024 bytes.
 const BLOCK_PERIODS: usize = 1024;
@@ -40,86 +38,16 @@ const READ_BYTES_MAX: usize = 256 << 10;
 const KEPT_BYTES_MAX: usize = 16 << 20;
 
 /// What all connections of a thread share.
-struct Shared {
+pub(super) struct Shared {
     base: Ask,
     prepared: Option<Rc<Vec<u8>>>,
     block: Rc<Vec<u8>>,
     requests_max: u64,
     counts: Arc<Counts>,
-    stop: Stop,
-}
-
-/// The body of `mock-N`: binds, reports the address, serves until `ear` hears something.
-pub(super) fn run(
-    index: usize,
-    options: &Options,
-    counts: Arc<Counts>,
-    ear: Ear,
-    report: &SyncSender<io::Result<std::net::SocketAddr>>,
-) {
-    if let Some(&cpu) = options.cpus.get(index % options.cpus.len().max(1)) {
-        // A core that is not there costs speed, not correctness.
-        let _ = monoio::utils::bind_to_cpu_set([cpu]);
-    }
-    let shared = Rc::new(Shared::new(options, counts));
-    let ended = driver::block_on(|| async move {
-        match bind(options) {
-            Ok((listener, address)) => {
-                drop(report.send(Ok(address)));
-                serve_until(listener, shared, ear).await;
-            }
-            Err(error) => drop(report.send(Err(error))),
-        }
-    });
-    if let Err(error) = ended {
-        drop(report.send(Err(error)));
-    }
-}
-
-fn bind(options: &Options) -> io::Result<(TcpListener, std::net::SocketAddr)> {
-    // With SO_REUSEPORT a busy port would be shared in silence, so only where it is needed.
-    let settings = ListenerOpts::new().reuse_port(options.threads > 1).backlog(4096);
-    let listener = TcpListener::bind_with_config(options.listen, &settings)?;
-    let address = listener.local_addr()?;
-    Ok((listener, address))
-}
-
-async fn serve_until(listener: TcpListener, shared: Rc<Shared>, ear: Ear) {
-    let for_accept = Rc::clone(&shared);
-    monoio::spawn(async move {
-        for_accept.stop.unless_raised(accept(listener, &for_accept)).await;
-    });
-    if let Ok(mut ear) = UnixStream::from_std(ear) {
-        drop(ear.read(vec![0u8; 1]).await);
-    }
-    shared.stop.raise();
-    while shared.stop.task_count() > 0 {
-        monoio::time::sleep(Duration::from_millis(1)).await;
-    }
-    // One more turn of the ring, so that the cancelled operations are reaped before it goes.
-    monoio::time::sleep(Duration::from_millis(1)).await;
-}
-
-async fn accept(listener: TcpListener, shared: &Rc<Shared>) {
-    loop {
-        let Ok((stream, _)) = listener.accept().await else {
-            // Out of descriptors: connections have to end before another can be had.
-            monoio::time::sleep(Duration::from_millis(10)).await;
-            continue;
-        };
-        drop(stream.set_nodelay(true));
-        shared.counts.connections.fetch_add(1, Ordering::Relaxed);
-        let shared = Rc::clone(shared);
-        monoio::spawn(async move {
-            let conn = Conn::new(stream, Rc::clone(&shared));
-            // A client that leaves is no error of the mock's.
-            drop(shared.stop.unless_raised(conn.serve()).await);
-        });
-    }
 }
 
 impl Shared {
-    fn new(options: &Options, counts: Arc<Counts>) -> Self {
+    pub(super) fn new(options: &Options, counts: Arc<Counts>) -> Self {
         let base = Ask::of(options);
         let ready = base.kind == Kind::Fixed
             && base.bytes <= PREPARED_BYTES_MAX
@@ -130,7 +58,6 @@ impl Shared {
             block: Rc::new(reply::block(BLOCK_PERIODS)),
             requests_max: options.requests_per_connection_max.unwrap_or(u64::MAX),
             counts,
-            stop: Stop::default(),
         }
     }
 }
@@ -157,7 +84,7 @@ impl Source {
     }
 }
 
-struct Conn {
+pub(super) struct Conn {
     stream: TcpStream,
     shared: Rc<Shared>,
     input: Vec<u8>,
@@ -167,11 +94,11 @@ struct Conn {
 }
 
 impl Conn {
-    fn new(stream: TcpStream, shared: Rc<Shared>) -> Self {
+    pub(super) fn new(stream: TcpStream, shared: Rc<Shared>) -> Self {
         Self { stream, shared, input: Vec::new(), at: 0, out: Vec::new() }
     }
 
-    async fn serve(mut self) -> io::Result<()> {
+    pub(super) async fn serve(mut self) -> io::Result<()> {
         for _ in 0..self.shared.requests_max {
             let Some(request) = self.head().await? else { break };
             self.shared.counts.requests.fetch_add(1, Ordering::Relaxed);
