@@ -16,6 +16,8 @@ pub(crate) fn command() -> Command {
         .subcommand_required(true)
         .arg_required_else_help(true)
         .subcommand(http1())
+        .subcommand(http2())
+        .subcommand(grpc())
         .subcommand(conns())
         .subcommand(slow())
         .subcommand(flood())
@@ -65,28 +67,68 @@ fn router() -> Command {
 }
 
 fn http1() -> Command {
-    Command::new("http1")
-        .about("Open-loop HTTP/1.1 load; latency counts from the intended start")
+    let command = Command::new("http1")
+        .about("Open-loop HTTP/1.1 load; latency counts from the intended start");
+    offered(command, "64")
+        .arg(text("method", "GET", "request method"))
+        .arg(number("body-bytes", "0", "body of each request"))
+        .arg(path_file())
+        .arg(number("pipeline", "1", "requests sent in one write"))
+}
+
+fn http2() -> Command {
+    let command =
+        Command::new("http2").about("As http1, over HTTP/2 by prior knowledge: many streams each");
+    offered(command, "8")
+        .arg(number("streams", "8", "requests under way on each connection"))
+        .arg(text("method", "GET", "request method"))
+        .arg(number("body-bytes", "0", "body of each request"))
+        .arg(path_file())
+}
+
+fn grpc() -> Command {
+    let command = Command::new("grpc")
+        .about("As http2, with unary calls of gRPC; or streams that are held open");
+    offered(command, "8")
+        .arg(number("streams", "8", "calls under way on each connection"))
+        .arg(number("message-bytes", "100", "length of each message"))
+        .arg(
+            Arg::new("metadata")
+                .long("metadata")
+                .action(ArgAction::Append)
+                .help("NAME=VALUE, sent with each call; the mock's orders, for one"),
+        )
+        .arg(Arg::new("hold").long("hold").action(ArgAction::SetTrue).conflicts_with("rate").help(
+            "holds each stream open, with echoes, until standard input ends or for --duration; \
+             prints `ready` once all are open, and at the end which broke",
+        ))
+        .arg(span("every", "1s", "hold: time between two messages of a stream"))
+}
+
+/// A command with the flags of every offered load.
+fn offered(command: Command, connections: &'static str) -> Command {
+    command
         .arg(url())
         .arg(number(
             "rate",
             "0",
             "requests a second in all; 0 = closed loop: as fast as replies come",
         ))
-        .arg(number("connections", "64", "keep-alive connections"))
+        .arg(number("connections", connections, "keep-alive connections"))
         .arg(span("duration", "10s", "how long requests are counted"))
         .arg(span("warmup", "0s", "load offered before counting starts"))
         .arg(number("requests", "0", "ends after this many requests; 0 = after the duration"))
-        .arg(text("method", "GET", "request method"))
-        .arg(number("body-bytes", "0", "body of each request"))
-        .arg(Arg::new("path-file").long("path-file").value_parser(value_parser!(PathBuf)).help(
-            "a path a line; requests go through them in turn, each connection from its own place",
-        ))
-        .arg(number("pipeline", "1", "requests sent in one write"))
         .arg(number("threads", "1", "load threads"))
         .arg(span("timeout", "10s", "a burst of replies later than this counts as an error"))
         .arg(pids())
         .arg(format())
+}
+
+fn path_file() -> Arg {
+    Arg::new("path-file")
+        .long("path-file")
+        .value_parser(value_parser!(PathBuf))
+        .help("a path a line; requests go through them in turn, each connection from its own place")
 }
 
 fn conns() -> Command {

@@ -1,4 +1,5 @@
-//! One load connection on monoio: sends prepared bytes, reads replies, counts their bytes.
+//! One load connection of HTTP/1.1 on monoio: sends prepared bytes, reads replies, counts their
+//! bytes.
 //!
 //! It keeps no reply and checks no content; what it understands is where a reply ends. Cost of a
 //! small reply: one read, no allocation once the buffer has grown.
@@ -23,13 +24,13 @@ const FIELDS_MAX: usize = 128;
 pub(crate) enum Fault {
     /// No connection could be had.
     Connect,
-    /// The connection failed: reset, broken pipe.
+    /// The connection failed: reset, broken pipe; or the stream was reset.
     Reset,
     /// The connection ended before the reply did.
     Closed,
     /// It took longer than the limit.
     Timeout,
-    /// What came was no HTTP/1.1 reply.
+    /// What came was no reply.
     Malformed,
 }
 
@@ -53,6 +54,8 @@ impl Fault {
 pub(crate) struct Reply {
     /// Its status; interim replies are skipped.
     pub(crate) status: u16,
+    /// Of a call: gRPC's status, 0 being success.
+    pub(crate) grpc_status: Option<u8>,
     /// Bytes of heads, framing and body.
     pub(crate) bytes: u64,
     /// Whether the connection takes another request.
@@ -155,7 +158,8 @@ fn parse(input: &[u8], bodiless: bool) -> Result<Option<(usize, Reply, Body)>, F
         Err(_) => return Err(Fault::Malformed),
     };
     let status = parsed.code.unwrap_or(0);
-    let mut reply = Reply { status, bytes: 0, keep_alive: parsed.version == Some(1) };
+    let keep_alive = parsed.version == Some(1);
+    let mut reply = Reply { status, grpc_status: None, bytes: 0, keep_alive };
     let mut body = Body::until_close();
     for field in parsed.headers.iter() {
         match field.name.len() {

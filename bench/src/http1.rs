@@ -5,13 +5,25 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, ensure};
 use clap::ArgMatches;
 
-use crate::args::{number_of, pids_of, span_of, text_of, url_of, wants_json};
-use crate::plan::{self, Plan};
+use crate::args::{number_of, path_of, pids_of, span_of, text_of, url_of, wants_json};
+use crate::plan::{self, Plan, Wire};
 use crate::{load, pace, report};
 
 /// Exits 0 when every request was answered with a status below 400, 1 otherwise.
 pub(crate) fn run(matches: &ArgMatches) -> Result<ExitCode> {
-    let plan = plan_of(matches)?;
+    let common = common_plan(matches)?;
+    let plan = Plan {
+        paths: paths_of(matches, &common)?,
+        method: text_of(matches, "method").to_owned(),
+        body_bytes: number_of(matches, "body-bytes"),
+        pipeline: number_of(matches, "pipeline").max(1),
+        ..common
+    };
+    offer(plan, matches)
+}
+
+/// Runs a plan and prints its report.
+pub(crate) fn offer(plan: Plan, matches: &ArgMatches) -> Result<ExitCode> {
     let pids = pids_of(matches);
     pace::sharpen();
     let outcome = load::run(plan.clone(), &pids)?;
@@ -23,30 +35,35 @@ pub(crate) fn run(matches: &ArgMatches) -> Result<ExitCode> {
     Ok(ExitCode::from(u8::from(outcome.tally.errors() > 0)))
 }
 
-fn plan_of(matches: &ArgMatches) -> Result<Plan> {
+/// What the flags say that all protocols have; one GET a connection at a time.
+pub(crate) fn common_plan(matches: &ArgMatches) -> Result<Plan> {
     let url = url_of(matches)?;
-    let paths = match matches.get_one::<std::path::PathBuf>("path-file") {
-        Some(file) => {
-            let text = std::fs::read_to_string(file)
-                .with_context(|| format!("cannot read {}", file.display()))?;
-            plan::paths(&text)
-        }
-        None => vec![url.path.clone()],
-    };
-    ensure!(!paths.is_empty(), "the path file has no line that starts with /");
     let connections = number_of(matches, "connections").max(1);
     Ok(Plan {
-        url,
+        wire: Wire::Http1,
         rate: number_of(matches, "rate"),
         connections,
+        streams: 1,
         warmup: span_of(matches, "warmup"),
         duration: span_of(matches, "duration"),
         requests_max: number_of(matches, "requests"),
-        method: text_of(matches, "method").to_owned(),
-        body_bytes: number_of(matches, "body-bytes"),
-        paths,
-        pipeline: number_of(matches, "pipeline").max(1),
+        method: "GET".to_owned(),
+        body_bytes: 0,
+        fields: Vec::new(),
+        paths: vec![url.path.clone()],
+        pipeline: 1,
         threads: number_of(matches, "threads").clamp(1, connections),
         timeout: span_of(matches, "timeout"),
+        url,
     })
+}
+
+/// The paths of `--path-file`, or the URL's.
+pub(crate) fn paths_of(matches: &ArgMatches, plan: &Plan) -> Result<Vec<String>> {
+    let Some(file) = path_of(matches, "path-file") else { return Ok(plan.paths.clone()) };
+    let text = std::fs::read_to_string(&file)
+        .with_context(|| format!("cannot read {}", file.display()))?;
+    let paths = plan::paths(&text);
+    ensure!(!paths.is_empty(), "the path file has no line that starts with /");
+    Ok(paths)
 }

@@ -1,7 +1,7 @@
-//! Offers the load of a `Plan`: threads with a runtime each, a task per connection.
+//! Offers the load of a `Plan`: threads with a runtime each, a task per seat.
 //!
 //! It decides nothing about what is offered (`plan`) or said (`report`). In an open loop a
-//! request's latency counts from its intended start, whether or not the connection was free then,
+//! request's latency counts from its intended start, whether or not the seat was free then,
 //! so a stall of the server is not hidden by the requests that were held back meanwhile
 //! (coordinated omission).
 
@@ -15,8 +15,9 @@ use anyhow::{Context, Result, anyhow};
 
 use crate::client::{Fault, Link, Reply};
 use crate::pace::Pacer;
-use crate::plan::{Plan, Rhythm};
+use crate::plan::{Plan, Rhythm, Wire};
 use crate::process::{self, Cpu};
+use crate::streams::{Ask, Streams};
 use crate::tally::Tally;
 
 /// What a run brought.
@@ -34,7 +35,10 @@ pub(crate) struct Outcome {
 /// What the threads of a run share.
 struct Stage {
     plan: Plan,
+    /// Of HTTP/1.1; else empty.
     bursts: Vec<Vec<u8>>,
+    /// Of HTTP/2; else empty.
+    asks: Vec<Ask>,
     /// Met twice: all connections are open; the first readings are taken. Then the clock starts.
     ready: Barrier,
     start: OnceLock<Instant>,
@@ -45,7 +49,8 @@ struct Stage {
 pub(crate) fn run(plan: Plan, pids: &[u32]) -> Result<Outcome> {
     process::cpu(pids)?;
     let stage = Arc::new(Stage {
-        bursts: plan.bursts(),
+        bursts: if plan.wire == Wire::Http1 { plan.bursts() } else { Vec::new() },
+        asks: if plan.wire == Wire::Http1 { Vec::new() } else { Ask::all(&plan)? },
         ready: Barrier::new(plan.threads as usize + 1),
         start: OnceLock::new(),
         replies: AtomicU64::new(0),
@@ -108,14 +113,10 @@ fn thread(index: u64, stage: &Arc<Stage>) -> Result<Tally> {
 }
 
 async fn offer(index: u64, stage: Arc<Stage>) -> Result<Tally> {
-    let connections: Vec<u64> = stage.plan.connections_of(index).collect();
     let bursts = stage.bursts.iter().cloned().map(Rc::new).collect();
-    let mut tally = Tally::new();
-    let mut links = Vec::with_capacity(connections.len());
-    for _ in &connections {
-        let link = Link::open(stage.plan.url.address).await.ok();
-        tally.connects += u64::from(link.is_some());
-        links.push(link);
+    let mut lines = Vec::new();
+    for connection in stage.plan.connections_of(index) {
+        lines.push((connection, Line::open(&stage.plan).await));
     }
     stage.ready.wait();
     stage.ready.wait();
@@ -123,19 +124,59 @@ async fn offer(index: u64, stage: Arc<Stage>) -> Result<Tally> {
     let pacer = Rc::new(Pacer::default());
     let rhythm = stage.plan.rhythm();
     let _beat = rhythm.map(|rhythm| pacer.start(start, rhythm)).transpose()?;
-    let thread = Rc::new(Thread { stage, bursts, start, rhythm, pacer, tally: tally.into() });
-    let tasks: Vec<_> = connections
-        .into_iter()
-        .zip(links)
-        .map(|(connection, link)| {
-            let load = Load { thread: Rc::clone(&thread), connection, link };
-            monoio::spawn(load.drive())
-        })
-        .collect();
+    let tally = RefCell::new(Tally::new());
+    let thread = Rc::new(Thread { stage, bursts, start, rhythm, pacer, tally });
+    let mut tasks = Vec::new();
+    for (connection, line) in &mut lines {
+        for seat in thread.stage.plan.seats_of(*connection) {
+            let load = Load { thread: Rc::clone(&thread), seat, line: line.share() };
+            tasks.push(monoio::spawn(load.drive()));
+        }
+    }
     for task in tasks {
         task.await;
     }
-    Ok(thread.tally.replace(Tally::new()))
+    let mut tally = thread.tally.replace(Tally::new());
+    tally.connects += lines.iter().map(|(_, line)| line.opened()).sum::<u64>();
+    Ok(tally)
+}
+
+/// What a seat sends its requests on.
+enum Line {
+    /// A connection of its own, and whether it was opened before the load began.
+    Http1(Option<Link>, bool),
+    /// A connection for many seats.
+    Streams(Rc<Streams>),
+}
+
+impl Line {
+    async fn open(plan: &Plan) -> Self {
+        if plan.wire == Wire::Http1 {
+            let link = Link::open(plan.url.address).await.ok();
+            let is_open = link.is_some();
+            return Self::Http1(link, is_open);
+        }
+        let streams = Streams::new(plan.url.address);
+        // Where it fails each request fails by itself.
+        drop(streams.connected().await);
+        Self::Streams(streams)
+    }
+
+    /// The line for a seat: the connection itself where only one seat can use it.
+    fn share(&mut self) -> Self {
+        match self {
+            Self::Http1(link, _) => Self::Http1(link.take(), false),
+            Self::Streams(streams) => Self::Streams(Rc::clone(streams)),
+        }
+    }
+
+    /// Connections that the tally does not hold yet.
+    fn opened(&self) -> u64 {
+        match self {
+            Self::Http1(_, opened) => u64::from(*opened),
+            Self::Streams(streams) => streams.opened(),
+        }
+    }
 }
 
 struct Thread {
@@ -147,11 +188,11 @@ struct Thread {
     tally: RefCell<Tally>,
 }
 
-/// The load of one connection.
+/// The load of one seat.
 struct Load {
     thread: Rc<Thread>,
-    connection: u64,
-    link: Option<Link>,
+    seat: u64,
+    line: Line,
 }
 
 /// When a burst was meant to start, was free to start, and did.
@@ -166,17 +207,15 @@ impl Load {
         let thread = Rc::clone(&self.thread);
         let plan = &thread.stage.plan;
         let end = thread.start + plan.end();
-        for burst in 0..plan.bursts_max(self.connection) {
-            let turn = plan.turn(self.connection, burst);
+        for burst in 0..plan.bursts_max(self.seat) {
+            let turn = plan.turn(self.seat, burst);
             let Some(times) = self.wait(turn, end).await else { break };
-            let bytes = Rc::clone(&thread.bursts[turn as usize % thread.bursts.len()]);
-            let exchange = self.exchange(bytes, &times);
+            let exchange = self.exchange(turn, &times);
             let done = match monoio::time::timeout(plan.timeout, exchange).await {
                 Ok(done) => done,
                 Err(_) => Err((Fault::Timeout, plan.pipeline)),
             };
             if let Err((fault, lost)) = done {
-                self.link = None;
                 self.fail(fault, lost, &times).await;
             }
         }
@@ -199,7 +238,7 @@ impl Load {
             self.give_up(turn, end);
             return None;
         }
-        thread.pacer.until(intended, self.connection as usize).await;
+        thread.pacer.until(intended, self.seat as usize).await;
         let sent = Instant::now();
         if counted && now <= intended {
             thread.tally.borrow_mut().lag.record(sent - intended);
@@ -221,16 +260,30 @@ impl Load {
                 let waited = end.saturating_duration_since(thread.start + intended);
                 thread.tally.borrow_mut().never_sent(waited, plan.pipeline);
             }
-            turn += plan.connections;
+            turn += plan.seats();
         }
     }
 
-    /// Sends a burst and reads its replies; on a fault, how many replies are lost.
-    async fn exchange(&mut self, bytes: Rc<Vec<u8>>, times: &Times) -> Result<(), (Fault, u64)> {
+    /// What is due at `turn`; on a fault, how many replies are lost.
+    async fn exchange(&mut self, turn: u64, times: &Times) -> Result<(), (Fault, u64)> {
+        let thread = Rc::clone(&self.thread);
+        let Line::Streams(streams) = &self.line else {
+            let burst = &thread.bursts[turn as usize % thread.bursts.len()];
+            return self.burst(Rc::clone(burst), times).await;
+        };
+        let ask = &thread.stage.asks[turn as usize % thread.stage.asks.len()];
+        let reply = streams.ask(ask).await.map_err(|fault| (fault, 1))?;
+        self.count(&reply, times);
+        Ok(())
+    }
+
+    /// Sends a burst and reads its replies. The connection is kept only when all went well.
+    async fn burst(&mut self, bytes: Rc<Vec<u8>>, times: &Times) -> Result<(), (Fault, u64)> {
         let thread = Rc::clone(&self.thread);
         let plan = &thread.stage.plan;
         let all = plan.pipeline;
-        let mut link = match self.link.take() {
+        let kept = if let Line::Http1(link, _) = &mut self.line { link.take() } else { None };
+        let mut link = match kept {
             Some(link) => link,
             None => {
                 let link = Link::open(plan.url.address).await.map_err(|fault| (fault, all))?;
@@ -248,7 +301,7 @@ impl Load {
                 return if lost > 0 { Err((Fault::Closed, lost)) } else { Ok(()) };
             }
         }
-        self.link = Some(link);
+        self.line = Line::Http1(Some(link), false);
         Ok(())
     }
 

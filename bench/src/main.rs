@@ -11,7 +11,10 @@ mod changes;
 mod client;
 mod conns;
 mod flood;
+mod grpc;
+mod hold;
 mod http1;
+mod http2;
 mod load;
 mod pace;
 mod plain;
@@ -20,6 +23,7 @@ mod process;
 mod report;
 mod router;
 mod slow;
+mod streams;
 mod tally;
 mod upstream;
 mod url;
@@ -28,6 +32,8 @@ fn main() -> std::process::ExitCode {
     let matches = args::command().get_matches();
     let outcome = match matches.subcommand() {
         Some(("http1", matches)) => http1::run(matches),
+        Some(("http2", matches)) => http2::run(matches),
+        Some(("grpc", matches)) => grpc::run(matches),
         Some(("conns", matches)) => conns::run(matches),
         Some(("slow", matches)) => slow::run(matches),
         Some(("flood", matches)) => flood::run(matches),

@@ -31,15 +31,30 @@ impl Rhythm {
     }
 }
 
-/// One run of `ringway-bench http1`.
+/// What requests are sent as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wire {
+    /// HTTP/1.1, one burst a connection at a time.
+    Http1,
+    /// HTTP/2 by prior knowledge, many streams a connection.
+    Http2,
+    /// HTTP/2 with unary calls.
+    Grpc,
+}
+
+/// One run of `ringway-bench http1`, `http2` or `grpc`.
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
     /// Where requests go.
     pub(crate) url: Url,
+    /// What they are sent as.
+    pub(crate) wire: Wire,
     /// Requests a second over all connections; 0 = closed loop.
     pub(crate) rate: u64,
     /// Keep-alive connections.
     pub(crate) connections: u64,
+    /// Requests that a connection may have under way; 1 with HTTP/1.1.
+    pub(crate) streams: u64,
     /// Load before counting starts.
     pub(crate) warmup: Duration,
     /// How long is counted.
@@ -48,8 +63,10 @@ pub(crate) struct Plan {
     pub(crate) requests_max: u64,
     /// Request method.
     pub(crate) method: String,
-    /// Body of each request.
+    /// Body of each request; of a call, its message.
     pub(crate) body_bytes: u64,
+    /// More fields of each request; HTTP/2 only.
+    pub(crate) fields: Vec<(String, String)>,
     /// Paths that requests go through in turn; at least one.
     pub(crate) paths: Vec<String>,
     /// Requests in one write.
@@ -67,18 +84,24 @@ impl Plan {
         (self.rate > 0).then(|| Rhythm::new(rate))
     }
 
-    /// The place in the rhythm of a connection's `burst`: connections take turns.
-    pub(crate) fn turn(&self, connection: u64, burst: u64) -> u64 {
-        connection + burst * self.connections
+    /// Places for one burst at a time: a connection, or a stream of one. Seat `n` belongs to
+    /// connection `n % connections`, so that seats in a row load all connections alike.
+    pub(crate) fn seats(&self) -> u64 {
+        self.connections * self.streams
     }
 
-    /// How many bursts a connection sends at most.
-    pub(crate) fn bursts_max(&self, connection: u64) -> u64 {
+    /// The place in the rhythm of a seat's `burst`: seats take turns.
+    pub(crate) fn turn(&self, seat: u64, burst: u64) -> u64 {
+        seat + burst * self.seats()
+    }
+
+    /// How many bursts a seat sends at most.
+    pub(crate) fn bursts_max(&self, seat: u64) -> u64 {
         if self.requests_max == 0 {
             return u64::MAX;
         }
         let bursts = self.requests_max.div_ceil(self.pipeline);
-        (bursts + self.connections - 1).saturating_sub(connection) / self.connections
+        (bursts + self.seats() - 1).saturating_sub(seat) / self.seats()
     }
 
     /// The end of the load.
@@ -91,7 +114,13 @@ impl Plan {
         (thread..self.connections).step_by(self.threads as usize)
     }
 
-    /// The bytes of every burst that occurs; burst `turn` of the load is `bursts[turn % len]`.
+    /// The seats of a connection.
+    pub(crate) fn seats_of(&self, connection: u64) -> impl Iterator<Item = u64> + use<> {
+        (connection..self.seats()).step_by(self.connections as usize)
+    }
+
+    /// The bytes of every burst of HTTP/1.1 that occurs; burst `turn` of the load is
+    /// `bursts[turn % len]`.
     pub(crate) fn bursts(&self) -> Vec<Vec<u8>> {
         let requests: Vec<Vec<u8>> = self.paths.iter().map(|path| self.request(path)).collect();
         let count = if requests.len() == 1 { 1 } else { requests.len() };
@@ -123,13 +152,16 @@ pub(crate) fn paths(text: &str) -> Vec<String> {
 pub(crate) fn example(address: std::net::SocketAddr) -> Plan {
     Plan {
         url: Url { address, host: "test".into(), path: "/".into() },
+        wire: Wire::Http1,
         rate: 0,
         connections: 4,
+        streams: 1,
         warmup: Duration::ZERO,
         duration: Duration::from_secs(3600),
         requests_max: 0,
         method: "GET".into(),
         body_bytes: 0,
+        fields: Vec::new(),
         paths: vec!["/".into()],
         pipeline: 1,
         threads: 1,
@@ -181,7 +213,9 @@ mod tests {
             let bursts: u64 = (0..connections).map(|index| plan.bursts_max(index)).sum();
             assert_eq!(bursts * pipeline, requests);
         }
-        assert_eq!(plan().bursts_max(0), u64::MAX);
+        let plan = Plan { requests_max: 1000, connections: 7, streams: 9, ..plan() };
+        assert_eq!((0..63).map(|seat| plan.bursts_max(seat)).sum::<u64>(), 1000);
+        assert_eq!(self::plan().bursts_max(0), u64::MAX);
     }
 
     #[test]
@@ -190,6 +224,15 @@ mod tests {
         let mut all: Vec<u64> = (0..3).flat_map(|thread| plan.connections_of(thread)).collect();
         all.sort();
         assert_eq!(all, (0..7).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn connections_share_the_seats() {
+        let plan = Plan { connections: 3, streams: 4, ..plan() };
+        assert_eq!(plan.seats_of(1).collect::<Vec<_>>(), [1, 4, 7, 10]);
+        let mut all: Vec<u64> = (0..3).flat_map(|connection| plan.seats_of(connection)).collect();
+        all.sort();
+        assert_eq!(all, (0..12).collect::<Vec<_>>());
     }
 
     #[test]

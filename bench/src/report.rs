@@ -1,4 +1,4 @@
-//! What a run of `http1` brought, as text for people and as JSON for scripts.
+//! What a run of `http1`, `http2` or `grpc` brought, as text for people and as JSON for scripts.
 //!
 //! It computes rates and shares from counts; it measures nothing.
 
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::client::Fault;
 use crate::load::Outcome;
-use crate::plan::Plan;
+use crate::plan::{Plan, Wire};
 use crate::tally::Times;
 
 const PERCENTILES: [(f64, &str); 4] =
@@ -49,10 +49,14 @@ fn write_lines(out: &mut String, plan: &Plan, outcome: &Outcome, seconds: f64) -
         0 => "closed loop: latency leaves out what a stall held back".to_owned(),
         rate => format!("open loop: {rate} requests/s offered"),
     };
+    let each = match plan.wire {
+        Wire::Http1 => format!("pipeline {}", plan.pipeline),
+        Wire::Http2 | Wire::Grpc => format!("{} streams each", plan.streams),
+    };
     writeln!(
         out,
-        "  {offered}; {} connections, pipeline {}, {} load thread(s), warm-up {:?}",
-        plan.connections, plan.pipeline, plan.threads, plan.warmup
+        "  {offered}; {} connections, {each}, {} load thread(s), warm-up {:?}",
+        plan.connections, plan.threads, plan.warmup
     )?;
     writeln!(
         out,
@@ -81,6 +85,9 @@ fn error_list(outcome: &Outcome) -> Vec<String> {
     let statuses = [("status 4xx", tally.statuses[4]), ("status 5xx", tally.statuses[5])];
     let other = ("status 6xx-9xx", tally.statuses[6..].iter().sum());
     let all = faults.chain(statuses).chain([other]);
+    let all = all.map(|(name, count)| (name.to_owned(), count));
+    let calls = tally.grpc_statuses.iter().enumerate().skip(1);
+    let all = all.chain(calls.map(|(code, count)| (format!("grpc-status {code}:"), *count)));
     all.filter(|(_, count)| *count > 0).map(|(name, count)| format!("{name} {count}")).collect()
 }
 
@@ -101,10 +108,16 @@ pub(crate) fn json(plan: &Plan, outcome: &Outcome) -> Value {
     }
     errors.insert("status_4xx".into(), tally.statuses[4].into());
     errors.insert("status_5xx".into(), tally.statuses[5].into());
+    for (code, count) in tally.grpc_statuses.iter().enumerate().skip(1) {
+        if *count > 0 {
+            errors.insert(format!("grpc_status_{code}"), (*count).into());
+        }
+    }
     json!({
         "loop": if plan.rate == 0 { "closed" } else { "open" },
         "rate": plan.rate,
         "connections": plan.connections,
+        "streams": plan.streams,
         "pipeline": plan.pipeline,
         "threads": plan.threads,
         "seconds": seconds,
@@ -127,7 +140,8 @@ pub(crate) fn json(plan: &Plan, outcome: &Outcome) -> Value {
     })
 }
 
-fn times_json(times: &Times) -> Value {
+/// Quantiles in microseconds.
+pub(crate) fn times_json(times: &Times) -> Value {
     json!({
         "count": times.count(),
         "mean": times.mean_us(),
@@ -150,11 +164,12 @@ mod tests {
 
     fn outcome() -> Outcome {
         let mut tally = Tally::new();
-        let reply = Reply { status: 200, bytes: 1 << 20, keep_alive: true };
+        let reply = Reply { status: 200, grpc_status: Some(0), bytes: 1 << 20, keep_alive: true };
         for _ in 0..100 {
             tally.reply(&reply, Duration::from_micros(200), Duration::from_micros(100));
         }
         tally.fault(Fault::Timeout, 2);
+        tally.grpc_statuses[14] = 3;
         Outcome {
             tally,
             window: Duration::from_secs(10),
@@ -173,6 +188,7 @@ mod tests {
             "p50 200",
             "from the intended start",
             "timeout 2",
+            "grpc-status 14: 3",
             "20.00 us/request (user 1.00, system 19.00)",
         ] {
             assert!(text.contains(part), "{part:?} in {text}");
@@ -186,7 +202,10 @@ mod tests {
         let value = json(&plan, &outcome());
         assert_eq!(value["completed"], 100);
         assert_eq!(value["errors"]["timeout"], 2);
-        assert_eq!(value["errors_count"], 2);
+        assert_eq!(
+            (&value["errors_count"], &value["errors"]["grpc_status_14"]),
+            (&5.into(), &3.into())
+        );
         assert_eq!(value["cpu"]["us_per_request"], 20.0);
         assert_eq!(value["loop"], "closed");
     }

@@ -8,6 +8,8 @@ use hdrhistogram::Histogram;
 
 use crate::client::{Fault, Reply};
 
+/// gRPC has 0 to 16.
+const GRPC_STATUSES: usize = 17;
 /// An hour: longer values are recorded as this.
 const NANOS_MAX: u64 = 3_600_000_000_000;
 
@@ -67,6 +69,8 @@ pub(crate) struct Tally {
     pub(crate) bytes_in: u64,
     /// Replies by the hundreds of their status.
     pub(crate) statuses: [u64; 10],
+    /// Calls by the status of gRPC that they ended with; all 0 without gRPC.
+    pub(crate) grpc_statuses: [u64; GRPC_STATUSES],
     /// Failed requests, in the order of [`Fault::ALL`].
     pub(crate) faults: [u64; Fault::ALL.len()],
     /// Requests whose intended start came and that were never sent.
@@ -85,6 +89,7 @@ impl Tally {
             completed: 0,
             bytes_in: 0,
             statuses: [0; 10],
+            grpc_statuses: [0; GRPC_STATUSES],
             faults: [0; Fault::ALL.len()],
             unsent: 0,
             connects: 0,
@@ -98,6 +103,11 @@ impl Tally {
         self.completed += 1;
         self.bytes_in += reply.bytes;
         self.statuses[usize::from(reply.status / 100).min(9)] += 1;
+        if let Some(status) = reply.grpc_status {
+            // What is no status of gRPC counts as 2, unknown.
+            let known = usize::from(status);
+            self.grpc_statuses[if known < GRPC_STATUSES { known } else { 2 }] += 1;
+        }
     }
 
     /// Counts `count` requests that failed with `fault`.
@@ -114,9 +124,12 @@ impl Tally {
         }
     }
 
-    /// Failed requests of all kinds, and replies with a status from 400 on.
+    /// Failed requests of all kinds, replies with a status from 400 on, and calls that ended with
+    /// a status of gRPC other than 0.
     pub(crate) fn errors(&self) -> u64 {
-        self.faults.iter().sum::<u64>() + self.statuses[4..].iter().sum::<u64>()
+        let replies = self.statuses[4..].iter().sum::<u64>();
+        let calls = self.grpc_statuses[1..].iter().sum::<u64>();
+        self.faults.iter().sum::<u64>() + replies + calls
     }
 
     /// Adds what another thread counted.
@@ -129,6 +142,9 @@ impl Tally {
         self.unsent += other.unsent;
         self.connects += other.connects;
         for (sum, value) in self.statuses.iter_mut().zip(other.statuses) {
+            *sum += value;
+        }
+        for (sum, value) in self.grpc_statuses.iter_mut().zip(other.grpc_statuses) {
             *sum += value;
         }
         for (sum, value) in self.faults.iter_mut().zip(other.faults) {
@@ -166,7 +182,7 @@ mod tests {
     #[test]
     fn threads_add_up() {
         let (mut sum, mut one) = (Tally::new(), Tally::new());
-        let reply = Reply { status: 503, bytes: 10, keep_alive: true };
+        let reply = Reply { status: 503, grpc_status: None, bytes: 10, keep_alive: true };
         one.reply(&reply, Duration::from_micros(5), Duration::from_micros(4));
         one.fault(Fault::Malformed, 2);
         one.never_sent(Duration::from_secs(1), 3);
@@ -175,6 +191,16 @@ mod tests {
         assert_eq!((sum.completed, sum.bytes_in, sum.errors()), (2, 20, 6));
         assert_eq!((sum.unsent, sum.latency.count(), sum.service.count()), (6, 8, 2));
         assert_eq!(sum.faults[4], 4);
+    }
+
+    #[test]
+    fn a_call_that_failed_is_an_error_under_a_status_of_200() {
+        let mut tally = Tally::new();
+        for status in [Some(0), Some(14), Some(99), None] {
+            let reply = Reply { status: 200, grpc_status: status, bytes: 0, keep_alive: true };
+            tally.reply(&reply, Duration::ZERO, Duration::ZERO);
+        }
+        assert_eq!((tally.errors(), tally.grpc_statuses[14], tally.grpc_statuses[2]), (2, 1, 1));
     }
 
     #[test]

@@ -24,7 +24,12 @@ fn bench(args: &[&str]) -> Command {
 }
 
 fn upstream() -> Upstream {
-    let mut child = bench(&["upstream", "--body-bytes", "50"]).spawn().expect("an upstream");
+    upstream_of("http1")
+}
+
+fn upstream_of(protocol: &str) -> Upstream {
+    let args = ["upstream", "--body-bytes", "50", "--protocol", protocol];
+    let mut child = bench(&args).spawn().expect("an upstream");
     let mut line = String::new();
     BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).expect("its address");
     let address = line.trim().strip_prefix("listening on ").expect("its address");
@@ -70,6 +75,61 @@ fn nonsense_is_refused_with_a_reason() {
     let output = output(&["http1", "--url", "ftp://x", "--requests", "3"]);
     assert_eq!(output.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&output.stderr).contains("http://"));
+}
+
+#[test]
+fn http2_and_grpc_count_requests_over_few_connections() {
+    let upstream = upstream_of("http2");
+    for command in ["http2", "grpc"] {
+        let url = [command, "--url", &upstream.url, "--connections", "2", "--streams", "10"];
+        let report = json(&[&url, &["--requests", "500"][..]].concat());
+        let seen = (&report["completed"], &report["errors_count"], &report["connects"]);
+        assert_eq!(seen, (&500.into(), &0.into(), &2.into()), "{command}");
+        let report = json(&[&url, &["--rate", "2000", "--requests", "100"][..]].concat());
+        assert_eq!((&report["completed"], &report["loop"]), (&100.into(), &"open".into()));
+    }
+    let failing = ["--requests", "3", "--metadata", "mock-status=5"];
+    let output = output(&[&["grpc", "--url", &upstream.url], &failing[..]].concat());
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stdout).contains("grpc-status 5: 3"));
+}
+
+const HOLD: [&str; 8] =
+    ["--hold", "--connections", "3", "--streams", "20", "--every", "20ms", "--format"];
+
+#[test]
+fn held_streams_echo_until_standard_input_ends() {
+    let upstream = upstream_of("http2");
+    let args = [&["grpc", "--url", &upstream.url], &HOLD[..], &["json"]].concat();
+    let mut load = bench(&args).stdin(Stdio::piped()).spawn().expect("a load");
+    let mut said = BufReader::new(load.stdout.take().unwrap());
+    let mut line = String::new();
+    said.read_line(&mut line).expect("a line");
+    assert_eq!(line, "ready\n");
+    drop(load.stdin.take());
+    line.clear();
+    said.read_line(&mut line).expect("a report");
+    let report: Value = serde_json::from_str(&line).expect("JSON");
+    let seen = (&report["ended"], &report["broken_count"], &report["connects"]);
+    assert_eq!(seen, (&60.into(), &0.into(), &3.into()));
+    assert!(report["echoes"].as_u64().unwrap() >= 60 && load.wait().unwrap().success());
+}
+
+#[test]
+fn held_streams_that_break_are_counted_by_cause() {
+    let upstream = upstream_of("http2");
+    let run = |more: &[&str]| {
+        let url = ["grpc", "--url", &upstream.url, "--duration", "100ms"];
+        let args = [&url[..], &HOLD, &["json"], more].concat();
+        let output = bench(&args).stdin(Stdio::piped()).output().expect("a run");
+        assert_eq!(output.status.code(), Some(1));
+        let text = String::from_utf8(output.stdout).unwrap();
+        serde_json::from_str::<Value>(text.lines().last().expect("a line")).expect("JSON")
+    };
+    let late = run(&["--metadata", "mock-delay-ms=3000000", "--timeout", "50ms"]);
+    assert_eq!((&late["broken"]["timeout"], &late["ended"]), (&60.into(), &0.into()));
+    assert_eq!(run(&["--metadata", "mock-status=9"])["broken"]["grpc_status_9"], 60);
+    assert_eq!(run(&["--metadata", "mock-status=99"])["broken"]["grpc_status_3"], 60);
 }
 
 #[test]
