@@ -2,7 +2,8 @@
 # Runs every Lua script for a second under Debian's wrk, through scripts/load.sh, against the mock
 # upstream and, when RINGWAY_BIN names it, against ringway in front of it. Any error fails.
 # Then ringway takes the floods of floods.sh, a hundredth of each: its other client is served, and
-# everything is given back. RINGWAY_BENCH_BIN names ringway-bench; without it it is built.
+# everything is given back; and a twentieth of streams.sh. RINGWAY_BENCH_BIN names ringway-bench;
+# without it it is built.
 
 source "$(dirname "${BASH_SOURCE[0]}")/harness.sh"
 
@@ -31,4 +32,5 @@ if [[ -n ${RINGWAY_BIN:-} ]]; then
     check ringway "$GATEWAY_PORT"
     "$HERE/floods.sh" --contenders ringway --scale 100 --rounds 1 --seconds 1 \
         --flags "--upstream-idle-timeout 500ms"
+    "$HERE/streams.sh" --streams 500 --connections 5 --reloads 20
 fi

@@ -126,11 +126,11 @@ raise_nofile() {
         fail "nofile is $(ulimit -n), needed are $1; raise the hard limit (see tuning.md)"
 }
 
-# start_upstream BODY_BYTES CPU: a mock; sets UPSTREAM_PORT. $BENCH is ringway-bench.
+# start_upstream BODY_BYTES CPU [FLAGS...]: a mock; sets UPSTREAM_PORT. $BENCH is ringway-bench.
 start_upstream() {
     UPSTREAM_PORT=$(free_port)
     start upstream taskset -c "$2" "$BENCH" upstream \
-        --listen "127.0.0.1:$UPSTREAM_PORT" --body-bytes "$1"
+        --listen "127.0.0.1:$UPSTREAM_PORT" --body-bytes "$1" "${@:3}"
     wait_port "$UPSTREAM_PORT"
     UPSTREAM_PID=$PID
 }

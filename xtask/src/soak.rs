@@ -34,6 +34,7 @@ const STEPS: &[Step] = &[
     Step { name: "peers", what: "interop with load runs of 10 s", run: peers },
     Step { name: "versus", what: "CPU per request beside nginx and HAProxy", run: versus },
     Step { name: "rules", what: "A million routes, and changes of them", run: rules },
+    Step { name: "streams", what: "Streams of gRPC held through reloads", run: streams },
     Step { name: "mutants", what: "planted faults", run: planted },
     Step { name: "fuzz", what: "10 million inputs a parser", run: parsers },
 ];
@@ -151,6 +152,11 @@ fn floods(workspace: &Workspace) -> anyhow::Result<Outcome> {
     // Neighbours' time slices are as long as the turns that are judged.
     command.arg("--realtime");
     measured(command)
+}
+
+/// 10 000 streams over 100 connections, 1 000 reloads.
+fn streams(workspace: &Workspace) -> anyhow::Result<Outcome> {
+    script(workspace, "scripts/streams.sh")
 }
 
 fn versus(workspace: &Workspace) -> anyhow::Result<Outcome> {
