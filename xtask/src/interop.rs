@@ -3,8 +3,12 @@
 //! The tests themselves are in `cli/tests`: `interop.rs`, `interop_h2.rs`, `addresses.rs` (Unix
 //! sockets, IPv6), `dead_peers.rs` (peers that vanish, in a network namespace) and `parsers.rs`
 //! (situations of other parsers' test suites; `test` runs them as well), and `grpcio.rs` in
-//! `mock/tests`. This gives them the Python
-//! interpreter and the length of the load runs. A program that is absent fails its test.
+//! `mock/tests`. This gives them the Python interpreter, Node's modules, the tonic peer and the
+//! length of the load runs. A program that is absent fails its test.
+
+use std::path::PathBuf;
+
+use anyhow::ensure;
 
 use crate::tally::Tally;
 use crate::workspace::Workspace;
@@ -15,7 +19,10 @@ pub(crate) fn main(workspace: &Workspace, seconds: u32) -> anyhow::Result<Tally>
     let cargo = ["test", "--no-fail-fast", "-p", "cli", "--features", "interop"];
     let targets = ["interop", "interop_h2", "addresses", "dead_peers", "parsers"];
     let targets = targets.map(|target| ["--test", target]).concat();
+    let tonic = tonic(workspace)?;
     let mut command = run::cargo(workspace, &[&cargo[..], &targets].concat());
+    command.env("RINGWAY_TONIC", tonic);
+    command.env("RINGWAY_NODE_MODULES", workspace.path("target/npm/node_modules"));
     command.env("RINGWAY_PYTHON", workspace.path(python::VENV_PYTHON));
     command.env("RINGWAY_INTEROP_SECONDS", seconds.to_string());
     let mut tally = run::tests(command)?;
@@ -24,4 +31,13 @@ pub(crate) fn main(workspace: &Workspace, seconds: u32) -> anyhow::Result<Tally>
     command.env("RINGWAY_PYTHON", workspace.path(python::VENV_PYTHON));
     tally.add(run::tests(command)?);
     Ok(tally)
+}
+
+/// Builds the peer that is a workspace of its own; its path.
+fn tonic(workspace: &Workspace) -> anyhow::Result<PathBuf> {
+    let folder = workspace.target().join("interop-tonic");
+    let mut build = run::cargo(workspace, &["build", "--locked"]);
+    build.args(["--manifest-path", "interop/tonic/Cargo.toml", "--target-dir"]).arg(&folder);
+    ensure!(run::succeeds(build)?, "interop/tonic does not build");
+    Ok(folder.join("debug/ringway-interop-tonic"))
 }

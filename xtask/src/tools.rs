@@ -19,6 +19,8 @@ pub(crate) enum Origin {
     Cargo(&'static str),
     /// A Python package, into the virtual environment under `target/`.
     Pip(&'static str),
+    /// An npm package, below `target/`.
+    Npm(&'static str),
     /// A toolchain or component of rustup.
     Rustup(&'static str),
 }
@@ -55,8 +57,10 @@ pub(crate) const CI: &[Tool] = &[
     Tool::new("nginx", &["nginx", "-v"], Origin::Apt("nginx")),
     Tool::new("openssl", &["openssl", "version"], Origin::Apt("openssl")),
     Tool::new("node", &["node", "--version"], Origin::Apt("nodejs")),
+    Tool::new("npm", &["npm", "--version"], Origin::Apt("npm")),
     Tool::new("python3", &["python3", "--version"], Origin::Apt("python3 python3-venv")),
     Tool::new("h2load", &["h2load", "--version"], Origin::Apt("nghttp2-client")),
+    Tool::new("nghttp", &["nghttp", "--version"], Origin::Apt("nghttp2-client")),
     Tool::new("nghttpd", &["nghttpd", "--version"], Origin::Apt("nghttp2-server")),
     Tool::new("ip", &["ip", "-V"], Origin::Apt("iproute2")),
     Tool::new("unshare", &["unshare", "--version"], Origin::Apt("util-linux")),
@@ -71,11 +75,19 @@ pub(crate) const CI: &[Tool] = &[
     ),
     Tool::new("wsproto", &[python::VENV_PYTHON, "-c", WSPROTO], Origin::Pip("wsproto==1.3.2")),
     Tool::new("grpcio", &[python::VENV_PYTHON, "-c", GRPCIO], Origin::Pip("grpcio==1.85.3")),
+    Tool::new("h2", &[python::VENV_PYTHON, "-c", H2], Origin::Pip("h2==4.4.1")),
+    Tool::new("httpx", &[python::VENV_PYTHON, "-c", HTTPX], Origin::Pip("httpx==0.28.1")),
+    Tool::new("grpc-js", &["node", "-e", GRPC_JS], Origin::Npm("@grpc/grpc-js@1.14.7")),
 ];
 
 const H11: &str = "import h11; assert h11.__version__ == '0.16.0'";
 const WEBSOCKETS: &str = "import websockets; assert websockets.__version__ == '17.4'";
 const GRPCIO: &str = "import grpc; assert grpc.__version__ == '1.85.3'";
+const H2: &str = "import h2; assert h2.__version__ == '4.4.1'";
+const HTTPX: &str = "import httpx; assert httpx.__version__ == '0.28.1'";
+const GRPC_JS: &str = "const folder = './target/npm/node_modules/@grpc/grpc-js';\
+                       const about = require(`${folder}/package.json`);\
+                       process.exit(about.version === '1.14.7' ? 0 : 1)";
 const WSPROTO: &str = "import wsproto; assert wsproto.__version__ == '1.3.2'";
 
 /// One of the files whose case tables the interop tests read.
@@ -154,8 +166,15 @@ fn install_line(tools: &[Tool]) -> String {
     if !wheels.is_empty() {
         parts.push(python::install_line(&wheels));
     }
+    let modules =
+        packages(tools, |origin| if let Origin::Npm(name) = origin { Some(name) } else { None });
+    if !modules.is_empty() {
+        parts.push(format!("{NPM_INSTALL} {}", modules.join(" ")));
+    }
     parts.join(" && ")
 }
+
+const NPM_INSTALL: &str = "npm install --prefix target/npm --no-save --no-audit --no-fund";
 
 fn packages(tools: &[Tool], pick: impl Fn(Origin) -> Option<&'static str>) -> Vec<&'static str> {
     tools.iter().filter_map(|tool| pick(tool.origin)).collect()
@@ -173,10 +192,11 @@ mod tests {
             line.starts_with("apt-get install -y g++ curl wrk apache2-utils nginx openssl nodejs")
         );
         assert!(line.contains("&& cargo install --locked cargo-deny@0.20.2 cargo-fuzz@0.13.2"));
-        assert!(line.ends_with(
-            "target/venv/bin/python3 -m pip install --quiet \
-             h11==0.16.0 websockets==17.4 wsproto==1.3.2 grpcio==1.85.3"
+        assert!(line.contains(
+            "target/venv/bin/python3 -m pip install --quiet h11==0.16.0 websockets==17.4 \
+             wsproto==1.3.2 grpcio==1.85.3 h2==4.4.1 httpx==0.28.1 && npm install "
         ));
+        assert!(line.ends_with(" @grpc/grpc-js@1.14.7"));
     }
 
     #[test]
