@@ -137,17 +137,14 @@ start_upstream() {
 
 # start_gateway NAME CPU: nginx, haproxy or ringway in front of UPSTREAM_PORT with one worker; sets
 # GATEWAY_PORT and GATEWAY_PID. $RINGWAY is the binary, $RINGWAY_FLAGS more flags for
-# it, $HEADERS as in versus.sh.
+# it, $HEADERS as in versus.sh. $FRONT is what is spoken: plain (HTTP/1.1 on both sides, the
+# default), tls (the same, with TLS downstream; make_pair has been called), h2 (HTTP/2 in clear
+# text downstream) or grpc (that on both sides).
 start_gateway() {
     GATEWAY_PORT=$(free_port)
-    local config="$WORK/$1.cfg"
+    local config="$WORK/$1.cfg" front=${FRONT:-plain}
     case $1 in
-    nginx | haproxy)
-        local lean=()
-        [[ ${HEADERS:-same} == same ]] || lean=(-e '/# headers$/d')
-        sed -e "s|@LISTEN@|$GATEWAY_PORT|; s|@UPSTREAM@|$UPSTREAM_PORT|; s|@WORK@|$WORK|" \
-            "${lean[@]}" "$HERE/versus/$1.cfg" >"$config"
-        ;;
+    nginx | haproxy) fill_in "$HERE/versus/$1.cfg" "$front" >"$config" ;;
     esac
     local flags=("${RINGWAY_FLAGS[@]}")
     [[ ${HEADERS:-same} != none ]] ||
@@ -156,14 +153,57 @@ start_gateway() {
     nginx) start nginx taskset -c "$2" nginx -p "$WORK" -c "$config" -e "$WORK/nginx-error.log" ;;
     haproxy) start haproxy taskset -c "$2" haproxy -db -f "$config" ;;
     ringway)
-        start ringway taskset -c "$2" "$RINGWAY" run --listen "127.0.0.1:$GATEWAY_PORT" \
-            --upstream "127.0.0.1:$UPSTREAM_PORT" --shards 1 --cpus "$2" --access-log off \
+        write_ringway "$front" >"$WORK/ringway.yaml"
+        start ringway taskset -c "$2" "$RINGWAY" run --config "$WORK/ringway.yaml" \
+            --shards 1 --cpus "$2" --access-log off \
             --admin "unix:$WORK/ringway-$GATEWAY_PORT.sock" "${flags[@]}"
         ;;
     *) fail "unknown contender $1" ;;
     esac
     wait_port "$GATEWAY_PORT"
     GATEWAY_PID=$PID
+}
+
+# fill_in FILE FRONT: a peer's configuration for a front, with its words filled in.
+fill_in() {
+    local lean=()
+    [[ ${HEADERS:-same} == same ]] || lean=(-e '/# headers/d')
+    sed -E "${lean[@]}" -e "/# in /{ /# in ([a-z0-9]+ )*$2( |\$)/!d }" \
+        -e "s|@LISTEN@|$GATEWAY_PORT|; s|@UPSTREAM@|$UPSTREAM_PORT|; s|@WORK@|$WORK|" "$1"
+}
+
+# write_ringway FRONT: ringway's configuration for a front.
+write_ringway() {
+    local tls='' protocol=''
+    [[ $1 != tls ]] ||
+        tls=", tls: {certificates: [{cert: edge.pem, key: edge.key}], session_tickets: false}"
+    [[ $1 != grpc ]] || protocol='protocol: http2, '
+    cat <<-END
+	version: 1
+	listeners: [{address: "127.0.0.1:$GATEWAY_PORT"$tls}]
+	clusters: {app: {${protocol}endpoints: ["127.0.0.1:$UPSTREAM_PORT"]}}
+	routes: [{id: all, cluster: app}]
+	END
+}
+
+# make_pair: one ECDSA P-256 certificate in $WORK, and a configuration of OpenSSL by which clients
+# offer nothing but TLS 1.3 with X25519 and AES-128-GCM.
+make_pair() {
+    openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=edge \
+        -addext subjectAltName=IP:127.0.0.1 -keyout "$WORK/edge.key" -out "$WORK/edge.pem" \
+        2>/dev/null || fail "openssl made no certificate"
+    cat "$WORK/edge.pem" "$WORK/edge.key" >"$WORK/edge.both"
+    cat >"$WORK/openssl.cnf" <<-END
+	openssl_conf = default
+	[default]
+	ssl_conf = ssl
+	[ssl]
+	system_default = client
+	[client]
+	MinProtocol = TLSv1.3
+	Ciphersuites = TLS_AES_128_GCM_SHA256
+	Groups = X25519
+	END
 }
 
 # write_routes COUNT: a file of so many routes, routes.jsonl in $WORK.

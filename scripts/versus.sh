@@ -1,12 +1,19 @@
 #!/usr/bin/env bash
 # nginx, HAProxy and ringway on the same work, taking turns: CPU microseconds per request.
 #
-# Each contender has one worker pinned to one core; the mock upstream and wrk (closed loop) share
-# another. CPU is user + system of the contender's processes over the requests wrk counted. Rounds
-# are interleaved, since the speed of a shared machine changes by the minute; the table shows
-# medians, and ringway's share of the better of the others.
+# Each contender has one worker pinned to one core; the mock upstream and the load (closed loop)
+# share another. CPU is user + system of the contender's processes over the requests that the load
+# counted. Rounds are interleaved, since the speed of a shared machine changes by the minute; the
+# table shows medians, and ringway's share of the better of the others.
 #
-#   scripts/versus.sh [--rounds 5] [--seconds 6] [--rows get-100,get-1k,post-16k,get-1m]
+# Rows: get-100, get-1k, post-16k, get-1m with wrk over HTTP/1.1; tls-get-100, the first of them
+# over TLS; handshakes, full handshakes of `openssl s_time` without tickets (TLS 1.3, one ECDSA
+# P-256 certificate, X25519, AES-128-GCM), where a request is a handshake; h2-get-100, h2load with
+# 32 streams a connection in clear text, HTTP/1.1 upstream; grpc-unary, calls of 16 bytes over 32
+# streams a connection, HTTP/2 on both sides.
+#
+#   scripts/versus.sh [--rounds 5] [--seconds 6] [--rows get-100,get-1k,post-16k,get-1m,tls-get-100,
+#                     handshakes,h2-get-100,grpc-unary]
 #                     [--contenders nginx,haproxy,ringway] [--ringway PATH] [--format json]
 #                     [--headers same|none|ringway] [--gateway-cpu 0] [--load-cpu 1]
 #
@@ -17,7 +24,8 @@
 source "$(dirname "${BASH_SOURCE[0]}")/harness.sh"
 
 ROUNDS=5 SECONDS_EACH=6 FORMAT=text HEADERS=same GATEWAY_CPU=0 LOAD_CPU=1
-ROWS=get-100,get-1k,post-16k,get-1m CONTENDERS=nginx,haproxy,ringway
+ROWS=get-100,get-1k,post-16k,get-1m,tls-get-100,handshakes,h2-get-100,grpc-unary
+CONTENDERS=nginx,haproxy,ringway
 while [[ $# -gt 0 ]]; do
     [[ $1 == --help ]] && { sed -n '2,/^$/s/^# \{0,1\}//p' "$0"; exit 0; }
     [[ $# -ge 2 ]] || fail "$1 needs a value; try --help"
@@ -41,6 +49,8 @@ IFS=, read -r -a ROWS <<<"$ROWS"
 IFS=, read -r -a CONTENDERS <<<"$CONTENDERS"
 
 need wrk wrk
+need h2load nghttp2-client
+need openssl openssl
 need taskset util-linux
 check_cores "$GATEWAY_CPU" "$LOAD_CPU"
 for name in "${CONTENDERS[@]}"; do
@@ -54,31 +64,76 @@ done
 BENCH=$(binary RINGWAY_BENCH_BIN bench ringway-bench)
 raise_nofile 4096
 
-# row ROW: sets CONNECTIONS, BODY (of replies) and SCRIPT.
+# row ROW: sets CONNECTIONS, BODY (of replies), FRONT (of the gateway), LOAD (who makes it) and
+# SCRIPT (wrk's).
 row() {
-    SCRIPT=(-s "$HERE/wrk2/get.lua") SCRIPT_ARGS=()
+    SCRIPT=(-s "$HERE/wrk2/get.lua") SCRIPT_ARGS=() FRONT=plain LOAD=wrk CONNECTIONS=64 BODY=100
     case $1 in
-    get-100) CONNECTIONS=64 BODY=100 ;;
+    get-100) ;;
     get-1k) CONNECTIONS=512 BODY=1024 ;;
-    post-16k)
-        CONNECTIONS=64 BODY=100
-        SCRIPT=(-s "$HERE/wrk2/post.lua") SCRIPT_ARGS=(-- 16384)
-        ;;
+    post-16k) SCRIPT=(-s "$HERE/wrk2/post.lua") SCRIPT_ARGS=(-- 16384) ;;
     get-1m) CONNECTIONS=16 BODY=1048576 ;;
+    tls-get-100) FRONT=tls ;;
+    handshakes) FRONT=tls LOAD=handshakes CONNECTIONS=4 ;;
+    h2-get-100) FRONT=h2 LOAD=h2load CONNECTIONS=16 ;;
+    grpc-unary) FRONT=grpc LOAD=grpc CONNECTIONS=16 ;;
     *) fail "unknown row $1" ;;
     esac
 }
 
 # load PORT SECONDS: offers the row's load; sets REQUESTS and RATE.
 load() {
-    local output result
-    output=$(taskset -c "$LOAD_CPU" wrk -t1 -c"$CONNECTIONS" -d"$2s" --timeout 10s "${SCRIPT[@]}" \
-        "http://127.0.0.1:$1/" "${SCRIPT_ARGS[@]}") || fail "wrk failed: $output"
+    "load_$LOAD" "$1" "$2"
+    [[ $REQUESTS -gt 0 ]] || fail "no requests in a run"
+    RATE=$(awk "BEGIN { printf \"%.0f\", $REQUESTS / $TOOK }")
+}
+
+# load_wrk PORT SECONDS: sets REQUESTS and TOOK (seconds); so do those below.
+load_wrk() {
+    local output result url="http://127.0.0.1:$1/"
+    [[ $FRONT != tls ]] || url="https://127.0.0.1:$1/"
+    output=$(taskset -c "$LOAD_CPU" env OPENSSL_CONF="$WORK/openssl.cnf" \
+        wrk -t1 -c"$CONNECTIONS" -d"$2s" --timeout 10s "${SCRIPT[@]}" "$url" "${SCRIPT_ARGS[@]}") ||
+        fail "wrk failed: $output"
     result=$(grep '^result: ' <<<"$output") || fail "wrk said no result: $output"
     [[ $result =~ requests=([0-9]+)\ errors=([0-9]+)\ seconds=([0-9.]+) ]] || fail "$result"
-    [[ ${BASH_REMATCH[2]} == 0 && ${BASH_REMATCH[1]} -gt 0 ]] || fail "errors in a run: $output"
-    REQUESTS=${BASH_REMATCH[1]}
-    RATE=$(awk "BEGIN { printf \"%.0f\", ${BASH_REMATCH[1]} / ${BASH_REMATCH[3]} }")
+    [[ ${BASH_REMATCH[2]} == 0 ]] || fail "errors in a run: $output"
+    REQUESTS=${BASH_REMATCH[1]} TOOK=${BASH_REMATCH[3]}
+}
+
+load_h2load() { run_h2load "$2" "http://127.0.0.1:$1/"; }
+
+load_grpc() {
+    # A message of 16 bytes, one field of 14 in it, behind the prefix of gRPC.
+    printf '\0\0\0\0\020\012\016fourteen bytes' >"$WORK/call"
+    run_h2load "$2" -d "$WORK/call" -H 'content-type: application/grpc' -H 'te: trailers' \
+        "http://127.0.0.1:$1/ringway.bench.Echo/Unary"
+}
+
+# run_h2load SECONDS ARGUMENT..
+run_h2load() {
+    local output seconds=$1
+    shift
+    output=$(taskset -c "$LOAD_CPU" h2load -t1 -c"$CONNECTIONS" -m32 -D "$seconds" "$@") ||
+        fail "h2load failed: $output"
+    [[ $output =~ ([0-9]+)\ succeeded,\ ([0-9]+)\ failed,\ ([0-9]+)\ errored ]] || fail "$output"
+    # Those that are on their way when the time is up count as nothing.
+    [[ ${BASH_REMATCH[2]} == 0 && ${BASH_REMATCH[3]} == 0 ]] || fail "errors in a run: $output"
+    REQUESTS=${BASH_REMATCH[1]} TOOK=$seconds
+}
+
+# load_handshakes PORT SECONDS: so many clients side by side, each with one handshake at a time.
+load_handshakes() {
+    local client jobs=()
+    for ((client = 0; client < CONNECTIONS; client++)); do
+        OPENSSL_CONF="$WORK/openssl.cnf" taskset -c "$LOAD_CPU" openssl s_time -new -time "$2" \
+            -connect "127.0.0.1:$1" >"$WORK/s_time.$client" 2>&1 &
+        jobs+=($!)
+    done
+    for client in "${jobs[@]}"; do wait "$client" || fail "s_time failed: $(cat "$WORK"/s_time.*)"; done
+    REQUESTS=$(awk '/ connections in .* real seconds/ { sum += $1 } END { print sum + 0 }' \
+        "$WORK"/s_time.*)
+    TOOK=$2
 }
 
 declare -A PORTS PIDS CPUS RATES
@@ -87,7 +142,9 @@ json_rows=()
 run_row() {
     local name round before after us
     row "$1"
-    start_upstream "$BODY" "$LOAD_CPU"
+    if [[ $FRONT == grpc ]]; then start_grpc_upstream "$LOAD_CPU"; else
+        start_upstream "$BODY" "$LOAD_CPU"
+    fi
     for name in "${CONTENDERS[@]}"; do
         start_gateway "$name" "$GATEWAY_CPU"
         PORTS[$name]=$GATEWAY_PORT
@@ -115,7 +172,7 @@ run_row() {
 # summarise ROW: adds the medians to the output.
 summarise() {
     local name best='' line json ratio=''
-    line=$(printf '%-10s %5d %8d' "$1" "$CONNECTIONS" "$BODY")
+    line=$(printf '%-11s %5d %8d' "$1" "$CONNECTIONS" "$BODY")
     json="{\"row\":\"$1\",\"connections\":$CONNECTIONS,\"reply_bytes\":$BODY,\"contenders\":{"
     for name in "${CONTENDERS[@]}"; do
         local cpu rate
@@ -140,7 +197,8 @@ summarise() {
     json_rows+=("${json%,}},\"ratio\":${ratio:-null}}")
 }
 
-TABLE=$(printf '%-10s %5s %8s' row conns reply_B)
+make_pair
+TABLE=$(printf '%-11s %5s %8s' row conns reply_B)
 for name in "${CONTENDERS[@]}"; do TABLE+=$(printf ' %10s %9s' "$name" "req/s"); done
 TABLE+=$(printf ' %7s' ratio)$'\n'
 for each in "${ROWS[@]}"; do run_row "$each"; done
@@ -151,7 +209,7 @@ if [[ $FORMAT == json ]]; then
         "\"rows\":[${json_rows[*]}]}"
 else
     echo "CPU us/request (user + system), medians of $ROUNDS interleaved rounds of $SECONDS_EACH s,"
-    echo "closed loop (wrk), one worker on core $GATEWAY_CPU, upstream and load on core $LOAD_CPU,"
+    echo "closed loop, one worker on core $GATEWAY_CPU, upstream and load on core $LOAD_CPU,"
     echo "forwarding headers: $HEADERS; ratio = ringway / better of the others"
     printf '%s' "$TABLE"
 fi
