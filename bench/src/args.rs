@@ -142,6 +142,13 @@ fn conns() -> Command {
             "0",
             "requests on one connection before, so that fixed buffers are touched",
         ))
+        .arg(text("protocol", "http1", "what is spoken").value_parser(["http1", "http2"]))
+        .arg(
+            Arg::new("tls")
+                .long("tls")
+                .action(ArgAction::SetTrue)
+                .help("over TLS, with any certificate"),
+        )
         .arg(text("exclude", "", "mappings whose name contains this are not counted"))
         .arg(span("hold", "0s", "keeps the connections open this long at the end"))
         .arg(pids())

@@ -4,7 +4,6 @@
 //! read at `--baseline` and at `--count` connections: the growth in between is what connections
 //! cost, free of what every process costs. `--exclude` leaves out a buffer region by its name.
 
-use std::net::TcpStream;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, ensure};
@@ -12,25 +11,25 @@ use clap::ArgMatches;
 use serde_json::json;
 
 use crate::args::{number_of, pids_of, span_of, text_of, url_of, wants_json};
-use crate::plain;
+use crate::idle::{Idle, Opener};
 use crate::process::private_dirty;
-use crate::url::Url;
 
 /// Exits 0 when every connection was open to the end.
 pub(crate) fn run(matches: &ArgMatches) -> Result<ExitCode> {
-    let url = url_of(matches)?;
+    let is_http2 = text_of(matches, "protocol") == "http2";
+    let opener = Opener::new(url_of(matches)?, matches.get_flag("tls"), is_http2)?;
     let pids = pids_of(matches);
     let (baseline, count) = (number_of(matches, "baseline"), number_of(matches, "count"));
     ensure!(count > baseline, "--count must be more than --baseline");
-    warm(&url, number_of(matches, "warm"))?;
+    warm(&opener, number_of(matches, "warm"))?;
     let exclude = text_of(matches, "exclude");
     let mut open = Vec::new();
-    grow(&mut open, &url, baseline)?;
+    grow(&mut open, &opener, baseline)?;
     let before = private_dirty(&pids, exclude)?;
-    grow(&mut open, &url, count)?;
+    grow(&mut open, &opener, count)?;
     let after = private_dirty(&pids, exclude)?;
     std::thread::sleep(span_of(matches, "hold"));
-    let lost = open.iter().filter(|stream| !plain::is_idle(stream)).count();
+    let lost = open.iter().filter(|idle| !idle.is_idle()).count();
 
     let growth = |pick: fn((u64, u64)) -> u64| pick(after) as f64 - pick(before) as f64;
     let per_connection = growth(|(all, excluded)| all - excluded) / (count - baseline) as f64;
@@ -59,25 +58,25 @@ pub(crate) fn run(matches: &ArgMatches) -> Result<ExitCode> {
 }
 
 /// Requests on one connection, so that every fixed buffer has been used once.
-fn warm(url: &Url, requests: u64) -> Result<()> {
-    let stream = TcpStream::connect(url.address).context("cannot connect")?;
-    let request = plain::get(url);
+fn warm(opener: &Opener, requests: u64) -> Result<()> {
+    let mut idle = opener.open().context("cannot connect")?;
     for _ in 0..requests {
-        plain::exchange(&stream, &request).context("a warm-up request failed")?;
+        opener.ask(&mut idle).context("a warm-up request failed")?;
     }
     Ok(())
 }
 
-fn grow(open: &mut Vec<TcpStream>, url: &Url, count: u64) -> Result<()> {
-    let request = plain::get(url);
+fn grow(open: &mut Vec<Idle>, opener: &Opener, count: u64) -> Result<()> {
     while (open.len() as u64) < count {
         let number = open.len() + 1;
-        let stream = TcpStream::connect(url.address)
+        let mut idle = opener
+            .open()
             .with_context(|| format!("cannot open connection {number}; is nofile high enough?"))?;
-        let status = plain::exchange(&stream, &request)
+        let status = opener
+            .ask(&mut idle)
             .with_context(|| format!("the request of connection {number} failed"))?;
         ensure!(status < 400, "the request of connection {number} was answered with {status}");
-        open.push(stream);
+        open.push(idle);
     }
     Ok(())
 }

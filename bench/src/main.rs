@@ -15,6 +15,7 @@ mod grpc;
 mod hold;
 mod http1;
 mod http2;
+mod idle;
 mod load;
 mod pace;
 mod plain;

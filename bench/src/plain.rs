@@ -13,9 +13,8 @@ pub(crate) fn get(url: &Url) -> Vec<u8> {
 }
 
 /// Sends a GET and reads the whole reply, which must have a content length.
-pub(crate) fn exchange(stream: &TcpStream, request: &[u8]) -> io::Result<u16> {
-    let mut writer = stream;
-    writer.write_all(request)?;
+pub(crate) fn exchange<S: Read + Write>(mut stream: S, request: &[u8]) -> io::Result<u16> {
+    stream.write_all(request)?;
     let mut reader = BufReader::with_capacity(4096, stream);
     let (mut status, mut length) = (None, None);
     loop {

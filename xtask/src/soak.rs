@@ -42,6 +42,8 @@ const STEPS: &[Step] = &[
 const SIMULATOR_SEEDS: &str = "20000";
 const FUZZ_INPUTS: u64 = 10_000_000;
 const PEERS_SECONDS: u32 = 10;
+/// What is spoken, and the bytes that an idle connection may cost.
+const FRONTS: [(&str, &str); 3] = [("plain", "1024"), ("tls", "12288"), ("h2", "9216")];
 /// Cases of each of the table's properties; those with large tables take an eighth of them. A
 /// million in all.
 const TABLE_CASES: &str = "320000";
@@ -140,7 +142,15 @@ fn simulator(workspace: &Workspace) -> anyhow::Result<Outcome> {
 }
 
 fn memory(workspace: &Workspace) -> anyhow::Result<Outcome> {
-    script(workspace, "scripts/memory.sh")
+    let mut sum = Outcome { tally: Tally::default(), figures: String::new() };
+    for (front, limit_bytes) in FRONTS {
+        let mut command = release::script(workspace, "scripts/memory.sh", Profile::Dist)?;
+        command.args(["--front", front, "--limit-bytes", limit_bytes]);
+        let outcome = measured(command)?;
+        sum.tally.add(outcome.tally);
+        sum.figures.push_str(&outcome.figures);
+    }
+    Ok(sum)
 }
 
 fn slow(workspace: &Workspace) -> anyhow::Result<Outcome> {

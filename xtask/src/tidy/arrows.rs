@@ -49,7 +49,7 @@ const OWNED: &[(&str, &[&str])] = &[
     ("form_urlencoded", &["control", "cli"]),
     ("percent-encoding", &["control"]),
     ("rcgen", &["control", "gateway", "cli"]),
-    ("rustls", &["control", "gateway"]),
+    ("rustls", &["control", "gateway", "bench"]),
     ("rustls-native-certs", &["control"]),
     ("rustls-pki-types", &["control"]),
     ("x509-cert", &["control"]),
