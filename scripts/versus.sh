@@ -130,7 +130,9 @@ load_handshakes() {
             -connect "127.0.0.1:$1" >"$WORK/s_time.$client" 2>&1 &
         jobs+=($!)
     done
-    for client in "${jobs[@]}"; do wait "$client" || fail "s_time failed: $(cat "$WORK"/s_time.*)"; done
+    for client in "${jobs[@]}"; do
+        wait "$client" || fail "s_time failed: $(cat "$WORK"/s_time.*)"
+    done
     REQUESTS=$(awk '/ connections in .* real seconds/ { sum += $1 } END { print sum + 0 }' \
         "$WORK"/s_time.*)
     TOOK=$2

@@ -22,8 +22,9 @@ const SCRIPT_BYTES_MAX: u32 = 512;
 /// configuration, and a tenth of the inputs takes as long as all of a parser's.
 const OPERATORS: &[&str] = &["config", "journal", "route_changes", "route_lines", "table"];
 
-/// `inputs` for each target, a tenth for one of [`OPERATORS`], under `sanitizer` (`address`, or `none`: several times faster). As
-/// many targets run at a time as there are cores; each is one step of the tally.
+/// `inputs` for each target, a tenth for one of [`OPERATORS`], under `sanitizer` (`address`, or
+/// `none`: several times faster). As many targets run at a time as there are cores; each is one
+/// step of the tally.
 pub(crate) fn main(workspace: &Workspace, inputs: u64, sanitizer: &str) -> anyhow::Result<Tally> {
     let targets = targets(workspace)?;
     // Once, so that the jobs below find everything built.
