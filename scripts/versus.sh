@@ -8,12 +8,13 @@
 #
 # Rows: get-100, get-1k, post-16k, get-1m with wrk over HTTP/1.1; tls-get-100, the first of them
 # over TLS; handshakes, full handshakes of `openssl s_time` without tickets (TLS 1.3, one ECDSA
-# P-256 certificate, X25519, AES-128-GCM), where a request is a handshake; h2-get-100, h2load with
-# 32 streams a connection in clear text, HTTP/1.1 upstream; grpc-unary, calls of 16 bytes over 32
-# streams a connection, HTTP/2 on both sides.
+# P-256 certificate, X25519, AES-128-GCM), where a request is a handshake; handshakes-pq, the same
+# with X25519MLKEM768, for ringway alone: OpenSSL has that group from 3.5 on; h2-get-100, h2load
+# with 32 streams a connection in clear text, HTTP/1.1 upstream; grpc-unary, calls of 16 bytes over
+# 32 streams a connection, HTTP/2 on both sides.
 #
 #   scripts/versus.sh [--rounds 5] [--seconds 6] [--rows get-100,get-1k,post-16k,get-1m,tls-get-100,
-#                     handshakes,h2-get-100,grpc-unary]
+#                     handshakes,handshakes-pq,h2-get-100,grpc-unary]
 #                     [--contenders nginx,haproxy,ringway] [--ringway PATH] [--format json]
 #                     [--headers same|none|ringway] [--gateway-cpu 0] [--load-cpu 1]
 #
@@ -24,7 +25,7 @@
 source "$(dirname "${BASH_SOURCE[0]}")/harness.sh"
 
 ROUNDS=5 SECONDS_EACH=6 FORMAT=text HEADERS=same GATEWAY_CPU=0 LOAD_CPU=1
-ROWS=get-100,get-1k,post-16k,get-1m,tls-get-100,handshakes,h2-get-100,grpc-unary
+ROWS=get-100,get-1k,post-16k,get-1m,tls-get-100,handshakes,handshakes-pq,h2-get-100,grpc-unary
 CONTENDERS=nginx,haproxy,ringway
 while [[ $# -gt 0 ]]; do
     [[ $1 == --help ]] && { sed -n '2,/^$/s/^# \{0,1\}//p' "$0"; exit 0; }
@@ -64,10 +65,11 @@ done
 BENCH=$(binary RINGWAY_BENCH_BIN bench ringway-bench)
 raise_nofile 4096
 
-# row ROW: sets CONNECTIONS, BODY (of replies), FRONT (of the gateway), LOAD (who makes it) and
-# SCRIPT (wrk's).
+# row ROW: sets CONNECTIONS, BODY (of replies), FRONT (of the gateway), LOAD (who makes it), SCRIPT
+# (wrk's) and RUNNERS (the contenders that can do it).
 row() {
     SCRIPT=(-s "$HERE/wrk2/get.lua") SCRIPT_ARGS=() FRONT=plain LOAD=wrk CONNECTIONS=64 BODY=100
+    RUNNERS=("${CONTENDERS[@]}")
     case $1 in
     get-100) ;;
     get-1k) CONNECTIONS=512 BODY=1024 ;;
@@ -75,8 +77,9 @@ row() {
     get-1m) CONNECTIONS=16 BODY=1048576 ;;
     tls-get-100) FRONT=tls ;;
     handshakes) FRONT=tls LOAD=handshakes CONNECTIONS=4 ;;
+    handshakes-pq) FRONT=tls LOAD=handshakes_pq CONNECTIONS=4 RUNNERS=(ringway) ;;
     h2-get-100) FRONT=h2 LOAD=h2load CONNECTIONS=16 ;;
-    grpc-unary) FRONT=grpc LOAD=grpc CONNECTIONS=16 ;;
+    grpc-unary) FRONT=grpc LOAD=grpc CONNECTIONS=16 BODY=16 ;;
     *) fail "unknown row $1" ;;
     esac
 }
@@ -107,7 +110,7 @@ load_grpc() {
     # A message of 16 bytes, one field of 14 in it, behind the prefix of gRPC.
     printf '\0\0\0\0\020\012\016fourteen bytes' >"$WORK/call"
     run_h2load "$2" -d "$WORK/call" -H 'content-type: application/grpc' -H 'te: trailers' \
-        "http://127.0.0.1:$1/ringway.bench.Echo/Unary"
+        "http://127.0.0.1:$1/ringway.mock.Echo/Unary"
 }
 
 # run_h2load SECONDS ARGUMENT..
@@ -138,16 +141,25 @@ load_handshakes() {
     TOOK=$2
 }
 
+load_handshakes_pq() {
+    local output
+    output=$(taskset -c "$LOAD_CPU" "$BENCH" handshakes --url "http://127.0.0.1:$1/" \
+        --group x25519mlkem768 --threads "$CONNECTIONS" --duration "$2s") ||
+        fail "handshakes failed: $output"
+    [[ $output =~ ([0-9]+)\ handshakes\ in\ ([0-9.]+) ]] || fail "$output"
+    REQUESTS=${BASH_REMATCH[1]} TOOK=${BASH_REMATCH[2]}
+}
+
 declare -A PORTS PIDS CPUS RATES
 json_rows=()
 
 run_row() {
     local name round before after us
     row "$1"
-    if [[ $FRONT == grpc ]]; then start_grpc_upstream "$LOAD_CPU"; else
-        start_upstream "$BODY" "$LOAD_CPU"
-    fi
-    for name in "${CONTENDERS[@]}"; do
+    local protocol=http1
+    [[ $FRONT != grpc ]] || protocol=http2
+    start_upstream "$BODY" "$LOAD_CPU" --protocol "$protocol"
+    for name in "${RUNNERS[@]}"; do
         start_gateway "$name" "$GATEWAY_CPU"
         PORTS[$name]=$GATEWAY_PORT
         PIDS[$name]=$(with_children "$GATEWAY_PID")
@@ -155,9 +167,9 @@ run_row() {
         load "$GATEWAY_PORT" 1
     done
     for ((round = 0; round < ROUNDS; round++)); do
-        for ((index = 0; index < ${#CONTENDERS[@]}; index++)); do
+        for ((index = 0; index < ${#RUNNERS[@]}; index++)); do
             # Each round starts with another contender, so that none always follows the same one.
-            name=${CONTENDERS[(index + round) % ${#CONTENDERS[@]}]}
+            name=${RUNNERS[(index + round) % ${#RUNNERS[@]}]}
             before=$(cpu_us ${PIDS[$name]})
             load "${PORTS[$name]}" "$SECONDS_EACH"
             after=$(cpu_us ${PIDS[$name]})
@@ -166,7 +178,7 @@ run_row() {
             say "$1 round $((round + 1))/$ROUNDS $name: $us us/request, $RATE requests/s"
         done
     done
-    for name in "${CONTENDERS[@]}"; do stop "${PIDS[$name]%% *}"; done
+    for name in "${RUNNERS[@]}"; do stop "${PIDS[$name]%% *}"; done
     stop "$UPSTREAM_PID"
     summarise "$1"
 }
@@ -174,9 +186,13 @@ run_row() {
 # summarise ROW: adds the medians to the output.
 summarise() {
     local name best='' line json ratio=''
-    line=$(printf '%-11s %5d %8d' "$1" "$CONNECTIONS" "$BODY")
+    line=$(printf '%-13s %5d %8d' "$1" "$CONNECTIONS" "$BODY")
     json="{\"row\":\"$1\",\"connections\":$CONNECTIONS,\"reply_bytes\":$BODY,\"contenders\":{"
     for name in "${CONTENDERS[@]}"; do
+        if [[ " ${RUNNERS[*]} " != *" $name "* ]]; then
+            line+=$(printf ' %10s %9s' - -)
+            continue
+        fi
         local cpu rate
         cpu=$(median ${CPUS[$name]})
         rate=$(median ${RATES[$name]})
@@ -200,7 +216,7 @@ summarise() {
 }
 
 make_pair
-TABLE=$(printf '%-11s %5s %8s' row conns reply_B)
+TABLE=$(printf '%-13s %5s %8s' row conns reply_B)
 for name in "${CONTENDERS[@]}"; do TABLE+=$(printf ' %10s %9s' "$name" "req/s"); done
 TABLE+=$(printf ' %7s' ratio)$'\n'
 for each in "${ROWS[@]}"; do run_row "$each"; done

@@ -18,12 +18,26 @@ pub(crate) fn command() -> Command {
         .subcommand(http1())
         .subcommand(http2())
         .subcommand(grpc())
+        .subcommand(handshakes())
         .subcommand(conns())
         .subcommand(slow())
         .subcommand(flood())
         .subcommand(upstream())
         .subcommand(router())
         .subcommand(changes())
+}
+
+fn handshakes() -> Command {
+    Command::new("handshakes")
+        .about("Full TLS 1.3 handshakes, one after the other on each thread")
+        .arg(url())
+        .arg(
+            text("group", "x25519", "the one group that is offered")
+                .value_parser(["x25519", "x25519mlkem768"]),
+        )
+        .arg(number("threads", "4", "clients side by side"))
+        .arg(span("duration", "10s", "how long"))
+        .arg(format())
 }
 
 fn changes() -> Command {

@@ -8,6 +8,7 @@ use std::net::TcpStream;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
+use rustls::client::Resumption;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
@@ -46,11 +47,28 @@ const STATUS_200: u8 = 0x88;
 
 impl Opener {
     pub(crate) fn new(url: Url, tls: bool, is_http2: bool) -> Result<Self> {
-        let tls = tls.then(|| client_config(is_http2)).transpose()?;
+        let tls =
+            tls.then(|| client_config(aws_lc_rs::default_provider(), is_http2)).transpose()?;
         Ok(Self { url, tls, is_http2 })
     }
 
-    /// Connects, and makes the handshake where there is one.
+    /// For handshakes of one group, `x25519` or `x25519mlkem768`, and one cipher suite.
+    pub(crate) fn of_group(url: Url, group: &str) -> Result<Self> {
+        let group = match group {
+            "x25519" => aws_lc_rs::kx_group::X25519,
+            "x25519mlkem768" => aws_lc_rs::kx_group::X25519MLKEM768,
+            other => anyhow::bail!("no group `{other}`"),
+        };
+        let provider = CryptoProvider {
+            kx_groups: vec![group],
+            cipher_suites: vec![aws_lc_rs::cipher_suite::TLS13_AES_128_GCM_SHA256],
+            ..aws_lc_rs::default_provider()
+        };
+        let tls = Some(client_config(provider, false)?);
+        Ok(Self { url, tls, is_http2: false })
+    }
+
+    /// Connects; the handshake, where there is one, comes with the first bytes.
     pub(crate) fn open(&self) -> Result<Idle> {
         let socket = TcpStream::connect(self.url.address)?;
         // The end of a handshake and the request are two small writes.
@@ -79,6 +97,15 @@ impl Opener {
 }
 
 impl Idle {
+    /// Ends the handshake.
+    pub(crate) fn shake_hands(&mut self) -> io::Result<()> {
+        let Some(tls) = &mut self.tls else { return Ok(()) };
+        while tls.is_handshaking() {
+            tls.complete_io(&mut self.socket)?;
+        }
+        Ok(())
+    }
+
     /// Whether the other side has neither closed the connection nor sent anything.
     pub(crate) fn is_idle(&self) -> bool {
         plain::is_idle(&self.socket)
@@ -158,14 +185,15 @@ fn read_frame(idle: &mut Idle, stream: u32) -> Result<bool> {
     Ok(flags & END_STREAM != 0)
 }
 
-fn client_config(is_http2: bool) -> Result<Arc<ClientConfig>> {
-    let provider = Arc::new(aws_lc_rs::default_provider());
+fn client_config(provider: CryptoProvider, is_http2: bool) -> Result<Arc<ClientConfig>> {
+    let provider = Arc::new(provider);
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider));
     let mut config = builder
         .with_safe_default_protocol_versions()?
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(AnyCertificate(provider)))
         .with_no_client_auth();
+    config.resumption = Resumption::disabled();
     config.alpn_protocols = vec![if is_http2 { b"h2".into() } else { b"http/1.1".into() }];
     Ok(Arc::new(config))
 }

@@ -12,6 +12,7 @@ mod client;
 mod conns;
 mod flood;
 mod grpc;
+mod handshakes;
 mod hold;
 mod http1;
 mod http2;
@@ -35,6 +36,7 @@ fn main() -> std::process::ExitCode {
         Some(("http1", matches)) => http1::run(matches),
         Some(("http2", matches)) => http2::run(matches),
         Some(("grpc", matches)) => grpc::run(matches),
+        Some(("handshakes", matches)) => handshakes::run(matches),
         Some(("conns", matches)) => conns::run(matches),
         Some(("slow", matches)) => slow::run(matches),
         Some(("flood", matches)) => flood::run(matches),
