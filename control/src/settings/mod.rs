@@ -149,6 +149,12 @@ impl Settings {
                 "above",
                 "line-bytes-max",
             ),
+            (
+                self.h2_stream_window_bytes() <= self.h2_connection_window_bytes(),
+                "h2-stream-window-bytes",
+                "above",
+                "h2-connection-window-bytes",
+            ),
             (shards <= cores, "shards", "above the number of cores in", "cpus"),
         ];
         let broken = relations.into_iter().filter(|(holds, ..)| !holds);
@@ -229,7 +235,17 @@ impl Settings {
             body_grace: self.body_grace(),
             body_idle_timeout: self.body_idle_timeout(),
             requests_per_connection_max: self.requests_per_connection(),
-            // HTTP/2 has no settings yet: no listener speaks it.
+            h2_stream_window_bytes: self.h2_stream_window_bytes(),
+            h2_connection_window_bytes: self.h2_connection_window_bytes(),
+            h2_streams_max: self.h2_streams_max(),
+            h2_header_table_bytes: self.h2_header_table_bytes(),
+            h2_resets_max: self.h2_resets_max(),
+            h2_own_resets_max: self.h2_own_resets_max(),
+            h2_glitches_max: self.h2_glitches_max(),
+            h2_continuations_max: self.h2_continuations_max(),
+            h2_ping_interval: self.h2_ping_interval(),
+            h2_ping_timeout: self.h2_ping_timeout(),
+            h2_settings_timeout: self.h2_settings_timeout(),
             ..protocols::WireSpec::default()
         }
     }

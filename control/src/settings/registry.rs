@@ -308,6 +308,28 @@ registry! {
     // steps a turn make handshakes no faster, and everybody else wait longer.
     "tls-handshakes" tls_handshakes: u32 = "1", count(1, 1024), Reload,
         "Steps of TLS handshakes of a shard in one turn; others wait for the next.";
+    "h2-streams-max" h2_streams_max: u32 = "128", count(1, 65_536), Reload,
+        "HTTP/2: streams of a connection at a time, in both directions; more are refused.";
+    "h2-stream-window-bytes" h2_stream_window_bytes: u32 = "64KiB", bytes(16 * KIB, GIB), Reload,
+        "HTTP/2: bytes that a peer may send ahead on one stream.";
+    "h2-connection-window-bytes" h2_connection_window_bytes: u32 = "1MiB", bytes(64 * KIB, GIB),
+        Reload, "HTTP/2: bytes that a peer may send ahead on all streams of a connection.";
+    "h2-header-table-bytes" h2_header_table_bytes: u32 = "4KiB", bytes(0, 64 * KIB), Reload,
+        "HTTP/2: bytes of fields that a peer may have remembered for a connection.";
+    "h2-resets-max" h2_resets_max: u16 = "200", count(1, 65_535), Reload,
+        "HTTP/2: streams that a client may break off in 30 s.";
+    "h2-own-resets-max" h2_own_resets_max: u16 = "100", count(1, 65_535), Reload,
+        "HTTP/2: streams that a client may make us break off in 30 s.";
+    "h2-glitches-max" h2_glitches_max: u16 = "200", count(1, 65_535), Reload,
+        "HTTP/2: frames in 10 s that no message needs.";
+    "h2-continuations-max" h2_continuations_max: u8 = "5", count(0, 255), Reload,
+        "HTTP/2: CONTINUATION frames of one head, 16 KiB each at most.";
+    "h2-ping-interval" h2_ping_interval: opt_duration = "none", time_or("none"), Reload,
+        "HTTP/2: silence after which a peer with open streams is sent a PING.";
+    "h2-ping-timeout" h2_ping_timeout: duration = "20s", time(), Reload,
+        "HTTP/2: silence allowed after that PING.";
+    "h2-settings-timeout" h2_settings_timeout: duration = "10s", time(), Reload,
+        "HTTP/2: time for a client's preface and for the acknowledgement of our SETTINGS.";
     "mem-limit" mem_limit: opt_u64 = "none",
         number(Unit::Bytes, 16 * MIB, 1 << 44, Some("none")), Reload,
         "Resident bytes: above 90 % of it idle clients are closed and new ones refused.";

@@ -28,7 +28,11 @@ fn names_are_distinct_and_plain() {
     let names: BTreeSet<&str> = REGISTRY.iter().map(|setting| setting.name).collect();
     assert_eq!(names.len(), REGISTRY.len());
     for name in names {
-        assert!(name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-'), "{name}");
+        assert!(
+            name.bytes()
+                .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-'),
+            "{name}"
+        );
     }
 }
 
