@@ -21,9 +21,11 @@ use engine::{Address, MailSender, Runtime, Shard, ShardConfig};
 use gateway::{Seat, ToShard};
 use observe::{Feed, Gauge, Metric, Recorder, Registry, ShardMetrics};
 
-use support::client::{Client, Tally};
+use support::client::Client;
+use support::multiplexed::Multiplexed;
 use support::origin::Origins;
 use support::plan::Plan;
+use support::verdict::Tally;
 
 /// Clients of a seed, and exchanges of each.
 const CLIENTS: u64 = 20;
@@ -44,7 +46,7 @@ version: 1
 listeners:
   - name: edge
     address: 10.0.0.1:80
-    protocols: [http1]
+    protocols: [http1, http2]
   - name: pass
     address: 10.0.0.1:81
     protocols: [tcp]
@@ -99,6 +101,7 @@ struct Run {
     records: u64,
     origins: Origins,
     clients: Vec<Client>,
+    multiplexed: Vec<Multiplexed>,
     quiet: bool,
     panics: u64,
     panics_asked: u64,
@@ -169,7 +172,7 @@ impl Run {
         });
         let addresses = ORIGINS.map(|text| text.parse().expect("an address"));
         let origins = Origins::new(&net, seed, &addresses);
-        let clients = clients(&net, (&listen, &pass), &mut rng, quiet);
+        let (clients, multiplexed) = clients(&net, (&listen, &pass), &mut rng, quiet);
         Run {
             net,
             runtime,
@@ -180,6 +183,7 @@ impl Run {
             records: 0,
             origins,
             clients,
+            multiplexed,
             quiet,
             panics: 0,
             panics_asked: 0,
@@ -194,6 +198,7 @@ impl Run {
         self.check();
         self.origins.step();
         self.clients.iter_mut().for_each(Client::step);
+        self.multiplexed.iter_mut().for_each(Multiplexed::step);
         if !self.net.pending() {
             self.net.alarm(Duration::from_millis(100));
         }
@@ -214,8 +219,7 @@ impl Run {
         }
         let stats = self.shard.stats();
         // A client that left may have asked for a panic that comes only now.
-        let asked: u64 = self.clients.iter().map(|client| client.tally.panics).sum();
-        self.panics_asked = self.panics_asked.max(asked);
+        self.panics_asked = self.panics_asked.max(self.tally().panics);
         assert!(stats.panics <= self.panics_asked, "a task panicked unasked");
         self.panics = stats.panics;
         assert_eq!(stats.stale_cqes, 0, "a completion without an op");
@@ -227,9 +231,21 @@ impl Run {
         self.checked("settled exactly once", 1);
     }
 
+    /// What came of the clients that are still there.
+    fn tally(&self) -> Tally {
+        let mut sum = Tally::default();
+        self.clients.iter().for_each(|client| sum.merge(&client.tally));
+        self.multiplexed.iter().for_each(|client| sum.merge(&client.tally));
+        sum
+    }
+
+    fn is_done(&self) -> bool {
+        self.clients.iter().all(Client::done) && self.multiplexed.iter().all(Multiplexed::done)
+    }
+
     /// Until every client is done.
     fn exchanges(&mut self) {
-        while !self.clients.iter().all(Client::done) {
+        while !self.is_done() {
             assert!(self.turns < TURNS_MAX, "no end in sight: {}", self.state());
             self.step();
         }
@@ -238,6 +254,7 @@ impl Run {
     /// Everybody leaves; what is left must go away by the gateway's own deadlines.
     fn leave(&mut self) {
         self.clients.clear();
+        self.multiplexed.clear();
         self.origins.leave();
         let end = self.net.elapsed() + Duration::from_secs(200);
         while self.shard.connection_count() > 0 {
@@ -259,8 +276,9 @@ impl Run {
 
     /// What a failure says.
     fn state(&self) -> String {
-        let open = self.clients.iter().filter(|client| !client.done());
-        let open: Vec<String> = open.map(Client::state).collect();
+        let open = self.clients.iter().filter(|client| !client.done()).map(Client::state);
+        let streams = self.multiplexed.iter().filter(|client| !client.done());
+        let open: Vec<String> = open.chain(streams.map(Multiplexed::state)).collect();
         format!(
             "at {:?} after {} turns: {:#?}\n{:#?}\n{open:#?}",
             self.net.elapsed(),
@@ -278,10 +296,7 @@ impl Run {
         let report = Report {
             hash: self.net.trace_hash(),
             fired: self.net.fired(),
-            tally: self.clients.iter().fold(Tally::default(), |mut sum, client| {
-                sum.merge(&client.tally);
-                sum
-            }),
+            tally: self.tally(),
             served: self.origins.served,
             panics: self.panics,
             turns: self.turns,
@@ -297,34 +312,31 @@ impl Run {
     }
 }
 
+/// Of five clients one speaks HTTP/2, and one is passed through.
 fn clients(
     net: &Net,
     (listen, pass): (&Address, &Address),
     rng: &mut Rng,
     quiet: bool,
-) -> Vec<Client> {
-    let mut id = 0;
-    let mut client = |index| {
-        let plans = (0..EXCHANGES).map(|_| {
-            id += 1;
-            Plan::draw(id, rng)
-        });
-        let plans: Vec<Plan> = plans.collect();
-        if index % 5 == 4 {
-            return Client::passed_through(net, pass, rng.next(), plans);
+) -> (Vec<Client>, Vec<Multiplexed>) {
+    let (mut clients, mut multiplexed) = (Vec::new(), Vec::new());
+    for index in 0..CLIENTS {
+        let ids = index * EXCHANGES + 1..=(index + 1) * EXCHANGES;
+        let plans: Vec<Plan> = ids.map(|id| Plan::draw(id, rng)).collect();
+        let seed = rng.next();
+        match index % 5 {
+            4 => clients.push(Client::passed_through(net, pass, seed, plans)),
+            3 => multiplexed.push(Multiplexed::new(net, listen, seed, plans, quiet)),
+            _ => clients.push(Client::new(net, listen, seed, plans, quiet)),
         }
-        Client::new(net, listen, rng.next(), plans, quiet)
-    };
-    (0..CLIENTS).map(&mut client).collect()
+    }
+    (clients, multiplexed)
 }
 
 fn run(seed: u64, snapshot: &Arc<Snapshot>) -> Report {
     let mut run = Run::new(seed, snapshot);
     run.exchanges();
-    let tally = run.clients.iter().fold(Tally::default(), |mut sum, client| {
-        sum.merge(&client.tally);
-        sum
-    });
+    let tally = run.tally();
     run.leave();
     let report = Report { tally, ..run.finish() };
     assert!(report.tally.sent >= 200, "only {} exchanges", report.tally.sent);
@@ -362,13 +374,14 @@ impl Totals {
         let tally = &self.tally;
         println!("{} seeds, {} turns, {:?} virtual", self.seeds, self.turns, self.virtual_time);
         println!(
-            "{} exchanges over {} connections: {} whole replies ({} tunnels), {} error replies \
-             (502 {}, 503 {}, 504 {}, 408 {}, other {}), {} broken off, {} given up; {} served; \
-             {} panics caught",
+            "{} exchanges over {} connections: {} whole replies ({} tunnels, {} over HTTP/2), {} \
+             error replies (502 {}, 503 {}, 504 {}, 408 {}, other {}), {} broken off, {} given up; \
+             {} served; {} panics caught",
             tally.sent,
             tally.connections,
             tally.good,
             tally.tunnels,
+            tally.streams,
             tally.errors,
             tally.statuses[0],
             tally.statuses[1],
@@ -403,6 +416,7 @@ impl Totals {
         let [bad_gateway, _, timed_out, ..] = self.tally.statuses;
         assert!(self.panics > 0, "no exchange panicked");
         assert!(self.tally.tunnels > 0, "no tunnel was whole");
+        assert!(self.tally.streams > 0, "no reply came over HTTP/2");
         assert!(bad_gateway > 0 && timed_out > 0, "502 and 504 were never seen");
     }
 }

@@ -11,8 +11,9 @@ use std::time::Duration;
 use engine::Address;
 use engine::sim::{Net, Peer, Rng};
 
-use super::http::{Message, Reader, Side};
+use super::http::{Reader, Side};
 use super::plan::{Conduct, Plan, Upload};
+use super::verdict::{Judge, Tally};
 
 /// How a client uses its connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,46 +43,6 @@ const HABITS: [Habit; 7] = [
     Habit::Dripping,
     Habit::Leaver,
 ];
-
-/// What came of the exchanges of a run.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Tally {
-    /// Requests begun.
-    pub(crate) sent: u64,
-    /// Whole replies of the origin.
-    pub(crate) good: u64,
-    /// Replies made by the gateway.
-    pub(crate) errors: u64,
-    /// Exchanges that ended without a whole reply.
-    pub(crate) broken: u64,
-    /// Connections opened.
-    pub(crate) connections: u64,
-    /// Clients that gave up waiting.
-    pub(crate) gave_up: u64,
-    /// Tunnels that carried all they were to carry.
-    pub(crate) tunnels: u64,
-    /// Requests begun that panic in the gateway.
-    pub(crate) panics: u64,
-    /// Replies by the gateway: 502, 503, 504, 408, 4xx else.
-    pub(crate) statuses: [u64; 5],
-}
-
-impl Tally {
-    /// Adds another run's.
-    pub(crate) fn merge(&mut self, other: &Tally) {
-        self.sent += other.sent;
-        self.good += other.good;
-        self.errors += other.errors;
-        self.broken += other.broken;
-        self.connections += other.connections;
-        self.gave_up += other.gave_up;
-        self.panics += other.panics;
-        self.tunnels += other.tunnels;
-        for (mine, theirs) in self.statuses.iter_mut().zip(other.statuses) {
-            *mine += theirs;
-        }
-    }
-}
 
 /// A client.
 pub(crate) struct Client {
@@ -119,7 +80,7 @@ struct Conn {
 }
 
 /// Longer than every deadline of the gateway under test.
-const PATIENCE: Duration = Duration::from_secs(100);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(100);
 
 impl Client {
     /// A client with its exchanges.
@@ -358,43 +319,14 @@ impl Client {
         conn.last |= says_close;
         match conn.awaited.pop_front() {
             Some(plan) => {
-                self.check(&plan, &reply);
+                let judge = Judge { net: &self.net, quiet: self.quiet };
+                judge.reply(&plan, &reply, &mut self.tally);
                 conn.before = Some((plan, format!("{} at {:?}", reply.start, self.net.elapsed())));
             }
             // A word about a request that never came.
             None => assert_eq!(reply.status(), 408, "a reply to nothing: {}", reply.start),
         }
         true
-    }
-
-    fn check(&mut self, plan: &Plan, reply: &Message) {
-        self.net.note(plan.id << 16 | u64::from(reply.status()));
-        let Some(echo) = reply.field("x-echo-id") else {
-            self.check_error(plan, reply);
-            return;
-        };
-        assert_eq!(echo, plan.id.to_string(), "the reply to another request: {}", reply.start);
-        if let Some(hash) = reply.field("x-upload-hash") {
-            assert_eq!(hash, format!("{:x}", plan.upload_hash()), "upload of {}", plan.id);
-        }
-        let bodiless = plan.upload == Upload::Head
-            || matches!(plan.conduct, Conduct::NoContent | Conduct::NotModified);
-        let expected = if bodiless { Vec::new() } else { plan.reply_body() };
-        assert_eq!(reply.body.len(), expected.len(), "a part passed off as whole: {plan:?}");
-        assert!(reply.body == expected, "another body than the origin's: {plan:?}");
-        self.tally.good += 1;
-    }
-
-    /// The gateway's own reply: only where something may have gone wrong.
-    fn check_error(&mut self, plan: &Plan, reply: &Message) {
-        self.tally.errors += 1;
-        let row = [502, 503, 504, 408].iter().position(|status| *status == reply.status());
-        self.tally.statuses[row.unwrap_or(4)] += 1;
-        assert!(row.is_some(), "{} for {plan:?}", reply.start);
-        let excused = !self.quiet || !plan.conduct.is_good() || plan.cluster == 2;
-        // A stale connection may fail a request that must not be sent twice.
-        let stale = plan.upload != Upload::Get && plan.upload != Upload::Head;
-        assert!(excused || stale, "{} for {plan:?} though nothing was wrong", reply.start);
     }
 
     /// The connection ended: was it allowed to?

@@ -2,6 +2,7 @@
 //! target, so that the origin needs no memory and both ends know what the other expects.
 
 use engine::sim::Rng;
+use protocols::Head;
 
 /// How the client frames its request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -165,6 +166,25 @@ impl Plan {
             Upload::Get | Upload::Head => {}
         }
         bytes
+    }
+
+    /// The request's head as HTTP/2 sends it.
+    pub(crate) fn head(&self) -> Head {
+        let method: &[u8] = match self.upload {
+            Upload::Get => b"GET",
+            Upload::Head => b"HEAD",
+            Upload::Exact | Upload::Chunked => b"POST",
+        };
+        let mut head = Head::new();
+        head.set_request(method, self.target().as_bytes());
+        head.set_authority(b"sim.test");
+        if self.upload == Upload::Exact {
+            head.push(b"content-length", self.upload_bytes.to_string().as_bytes());
+        }
+        if self.conduct == Conduct::Panic {
+            head.push(b"x-ringway-panic", b"1");
+        }
+        head
     }
 
     /// What the client says: its request's body, or its part of a tunnel.

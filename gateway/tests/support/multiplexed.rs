@@ -1,0 +1,420 @@
+//! Scripted clients of HTTP/2: several exchanges at a time on one connection.
+//!
+//! They speak through the wire that the gateway has, in the other role, which is held to the RFC by
+//! tests of its own: what is asked here is whether exchanges stay apart, end, and lose nothing
+//! while streams, connections and origins break. A reply that ends without END_STREAM is broken;
+//! one that ends with it must be whole.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use engine::Address;
+use engine::sim::{Net, Peer, Rng};
+use protocols::{AnyWire, Cx, Event, Fault, Head, Role, StreamId, Wire, WireSpec};
+
+use super::client::PATIENCE;
+use super::http::Message;
+use super::plan::{Conduct, Plan, Upload};
+use super::verdict::{Judge, Tally};
+
+/// How a client uses its connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Habit {
+    /// As many exchanges as it may, each to its end.
+    Steady,
+    /// Reads a little at a time through a small window.
+    Slow,
+    /// Gives credit late, so that windows shut.
+    Stingy,
+    /// Breaks streams off now and then.
+    Fickle,
+    /// Leaves in the middle.
+    Leaver,
+}
+
+const HABITS: [Habit; 5] =
+    [Habit::Steady, Habit::Slow, Habit::Stingy, Habit::Fickle, Habit::Leaver];
+
+/// Exchanges of a connection at a time.
+const AT_ONCE: usize = 5;
+
+/// A client.
+pub(crate) struct Multiplexed {
+    net: Net,
+    rng: Rng,
+    habit: Habit,
+    address: Address,
+    plans: VecDeque<Plan>,
+    quiet: bool,
+    conn: Option<Conn>,
+    wait_until: Duration,
+    epoch: Instant,
+    /// The tally of this client.
+    pub(crate) tally: Tally,
+}
+
+struct Conn {
+    peer: Peer,
+    wire: AnyWire,
+    #[expect(clippy::vec_box, reason = "that is the free list of a wire's context")]
+    heads: Vec<Box<Head>>,
+    input: Vec<u8>,
+    output: VecDeque<u8>,
+    calls: BTreeMap<StreamId, Call>,
+    /// The gateway takes no more streams.
+    closing: bool,
+    progress: Duration,
+    steps: u64,
+    leave_after: Option<u64>,
+}
+
+/// One exchange.
+struct Call {
+    plan: Plan,
+    /// What is left of the request's body; None once its end is sent.
+    upload: Option<VecDeque<u8>>,
+    reply: Message,
+    /// Credit that is not given back yet.
+    owed: u32,
+    over: bool,
+}
+
+impl Multiplexed {
+    /// A client with its exchanges.
+    pub(crate) fn new(
+        net: &Net,
+        address: &Address,
+        seed: u64,
+        plans: Vec<Plan>,
+        quiet: bool,
+    ) -> Multiplexed {
+        let mut rng = Rng::new(seed);
+        let habit = HABITS[rng.below(HABITS.len() as u64) as usize];
+        let wait_until = Duration::from_micros(rng.below(20_000));
+        // HTTP/2 has no upgrades.
+        let plain = |plan: Plan| match plan.conduct {
+            Conduct::Tunnel => Plan { conduct: Conduct::Exact, upload_bytes: 0, ..plan },
+            _ => plan,
+        };
+        #[expect(clippy::disallowed_methods, reason = "any moment will do for the clock's zero")]
+        let epoch = Instant::now();
+        Multiplexed {
+            net: net.clone(),
+            rng,
+            habit,
+            address: address.clone(),
+            plans: plans.into_iter().map(plain).collect(),
+            quiet,
+            conn: None,
+            wait_until,
+            epoch,
+            tally: Tally::default(),
+        }
+    }
+
+    /// True when every exchange has ended and the connection is gone.
+    pub(crate) fn done(&self) -> bool {
+        self.plans.is_empty() && self.conn.is_none()
+    }
+
+    /// What it is doing, for a failure's message.
+    pub(crate) fn state(&self) -> String {
+        let conn = self.conn.as_ref().map(|conn| {
+            let (unsent, unread) = (conn.output.len(), conn.peer.unread());
+            let plans: Vec<&Plan> = conn.calls.values().map(|call| &call.plan).collect();
+            format!("{:?}: {unsent} unsent, {unread} unread, awaits {plans:?}", conn.peer)
+        });
+        format!("HTTP/2 {:?}, {} to do, {conn:?}", self.habit, self.plans.len())
+    }
+
+    /// Gets on.
+    pub(crate) fn step(&mut self) {
+        let now = self.net.elapsed();
+        if now < self.wait_until {
+            self.net.alarm(self.wait_until - now);
+            return;
+        }
+        if self.conn.is_none() && !self.plans.is_empty() {
+            self.open(now);
+        }
+        let Some(mut conn) = self.conn.take() else { return };
+        if self.exchange(&mut conn, now) {
+            self.conn = Some(conn);
+        } else {
+            self.tally.broken += conn.calls.len() as u64;
+            self.leave(conn, now);
+        }
+    }
+
+    fn open(&mut self, now: Duration) {
+        let peer = self.net.connect(&self.address);
+        if self.habit == Habit::Slow {
+            peer.set_window(self.rng.size(4_096));
+        }
+        let leaves = self.habit == Habit::Leaver && self.rng.below(2) == 0;
+        self.tally.connections += 1;
+        self.conn = Some(Conn {
+            peer,
+            wire: AnyWire::h2(Role::Client, &Arc::new(WireSpec::default())),
+            heads: Vec::new(),
+            input: Vec::new(),
+            output: VecDeque::new(),
+            calls: BTreeMap::new(),
+            closing: false,
+            progress: now,
+            steps: 0,
+            leave_after: leaves.then(|| self.rng.below(200)),
+        });
+    }
+
+    /// One round on a connection; false when it is over.
+    fn exchange(&mut self, conn: &mut Conn, now: Duration) -> bool {
+        match conn.peer.connected() {
+            None => return !self.impatient(conn, now),
+            Some(false) => {
+                assert!(!self.quiet, "the gateway refused a connection");
+                return false;
+            }
+            Some(true) => {}
+        }
+        conn.steps += 1;
+        if conn.leave_after.is_some_and(|steps| conn.steps > steps) {
+            return false;
+        }
+        if !self.read(conn, now) {
+            return false;
+        }
+        self.begin(conn, now);
+        self.upload(conn, now);
+        self.give_credit(conn, now);
+        write(conn, now);
+        let idle = conn.calls.is_empty() && conn.output.is_empty();
+        let over = idle && (self.plans.is_empty() || conn.closing);
+        !over && !self.impatient(conn, now)
+    }
+
+    fn begin(&mut self, conn: &mut Conn, now: Duration) {
+        // The first step reads nothing: it is what makes the wire say hello.
+        while conn.calls.len() < AT_ONCE && !conn.closing && !self.plans.is_empty() {
+            let Some(stream) = conn.wire.open() else { return };
+            let Some(plan) = self.plans.pop_front() else { return };
+            self.tally.sent += 1;
+            self.tally.panics += u64::from(plan.conduct == Conduct::Panic);
+            let upload = plan.upload();
+            let end = upload.is_empty();
+            let head = plan.head();
+            let sent = conn.with(self.epoch + now, |wire, cx| wire.head(stream, &head, end, cx));
+            let call = Call {
+                plan,
+                upload: (!end).then(|| upload.into()),
+                reply: Message::default(),
+                owed: 0,
+                over: sent.is_err(),
+            };
+            conn.calls.insert(stream, call);
+        }
+    }
+
+    fn upload(&mut self, conn: &mut Conn, now: Duration) {
+        let streams: Vec<StreamId> = conn.calls.keys().copied().collect();
+        for stream in streams {
+            self.upload_one(conn, stream, now);
+            if self.habit == Habit::Fickle && self.rng.below(300) == 0 && !conn.is_over(stream) {
+                let reset = |wire: &mut AnyWire, cx: &mut Cx<'_>| {
+                    wire.reset(stream, Fault::Cancelled, cx);
+                };
+                conn.with(self.epoch + now, reset);
+                self.give_up(conn, stream);
+            }
+        }
+        conn.settle();
+    }
+
+    fn upload_one(&mut self, conn: &mut Conn, stream: StreamId, now: Duration) {
+        while conn.wire.ready(stream) {
+            let Some(call) = conn.calls.get_mut(&stream).filter(|call| !call.over) else { return };
+            let Some(mut left) = call.upload.take() else { return };
+            let len = left.len().min(self.rng.size(20_000));
+            let end = len == left.len();
+            let framing = conn.with(self.epoch + now, |w, cx| w.data(stream, len, end, cx));
+            // The gateway broke the stream off: its RST_STREAM is on its way.
+            let Ok(framing) = framing else { return };
+            conn.output.extend(left.drain(..framing.take));
+            conn.output.extend(framing.suffix);
+            if !(end && framing.take == len) {
+                conn.upload_later(stream, left);
+                if framing.take == 0 {
+                    return;
+                }
+            }
+        }
+    }
+
+    fn give_credit(&mut self, conn: &mut Conn, now: Duration) {
+        if self.habit == Habit::Stingy && self.rng.below(20) != 0 {
+            return;
+        }
+        let owed = |(stream, call): (&StreamId, &mut Call)| {
+            (call.owed > 0).then(|| (*stream, std::mem::take(&mut call.owed)))
+        };
+        let credits: Vec<(StreamId, u32)> = conn.calls.iter_mut().filter_map(owed).collect();
+        for (stream, bytes) in credits {
+            conn.with(self.epoch + now, |wire, cx| wire.credit(stream, bytes, cx));
+        }
+    }
+
+    /// Reads and checks; false when the connection is over.
+    fn read(&mut self, conn: &mut Conn, now: Duration) -> bool {
+        let most = if self.habit == Habit::Slow { self.rng.size(3_000) } else { usize::MAX };
+        if self.habit == Habit::Slow && conn.peer.unread() > most {
+            let pause = Duration::from_micros(self.rng.below(3_000));
+            self.wait_until = now + pause;
+            self.net.alarm(pause);
+        }
+        let seen = conn.peer.read_up_to(&mut conn.input, most);
+        if seen.bytes > 0 {
+            conn.progress = now;
+        }
+        loop {
+            let input = std::mem::take(&mut conn.input);
+            let decoded = conn.with(self.epoch + now, |wire, cx| wire.decode(&input, cx));
+            let decoded =
+                decoded.unwrap_or_else(|error| panic!("the gateway broke RFC 9113: {error:?}"));
+            let (event, rest) = (decoded.event, input.get(decoded.used..).unwrap_or_default());
+            conn.input = rest.to_vec();
+            let Some(event) = event else { break };
+            self.take(conn, event, &input);
+        }
+        conn.settle();
+        let over = seen.eof || seen.reset;
+        let is_fair = !self.quiet || conn.calls.is_empty() || conn.closing;
+        assert!(!over || is_fair, "closed with {} calls open", conn.calls.len());
+        !over
+    }
+
+    fn take(&mut self, conn: &mut Conn, event: Event, input: &[u8]) {
+        match event {
+            Event::Head { stream, head, end } => {
+                let Some(call) = conn.calls.get_mut(&stream) else { return };
+                if head.status() >= 200 {
+                    call.reply = message(&head);
+                }
+                conn.heads.push(head);
+                self.ended(conn, stream, end);
+            }
+            Event::Data { stream, at, charge, end } => {
+                self.body(conn, stream, input.get(at).unwrap_or_default(), charge, end);
+            }
+            Event::Copied { stream, bytes, charge, end } => {
+                self.body(conn, stream, &bytes, charge, end);
+            }
+            Event::Trailers { stream, head } => {
+                conn.heads.push(head);
+                self.ended(conn, stream, true);
+            }
+            Event::Reset { stream, .. } => self.give_up(conn, stream),
+            Event::Closing => conn.closing = true,
+            Event::Writable { .. } => {}
+        }
+    }
+
+    fn body(&mut self, conn: &mut Conn, stream: StreamId, bytes: &[u8], charge: u32, end: bool) {
+        let Some(call) = conn.calls.get_mut(&stream) else { return };
+        call.reply.body.extend_from_slice(bytes);
+        call.owed += charge;
+        self.ended(conn, stream, end);
+    }
+
+    /// A reply that ended must be whole.
+    fn ended(&mut self, conn: &mut Conn, stream: StreamId, end: bool) {
+        let Some(call) = conn.calls.get_mut(&stream).filter(|call| end && !call.over) else {
+            return;
+        };
+        let judge = Judge { net: &self.net, quiet: self.quiet };
+        judge.reply(&call.plan, &call.reply, &mut self.tally);
+        self.tally.streams += 1;
+        call.over = true;
+    }
+
+    /// A stream that was broken off, by either side.
+    fn give_up(&mut self, conn: &mut Conn, stream: StreamId) {
+        let Some(call) = conn.calls.get_mut(&stream).filter(|call| !call.over) else { return };
+        call.over = true;
+        self.tally.broken += 1;
+        let excused = !self.quiet || self.habit == Habit::Fickle || !call.plan.conduct.is_good();
+        // What was refused or answered early may be told by a reset, and so may a stale link.
+        let excused = excused || call.plan.upload != Upload::Get || conn.closing;
+        assert!(excused, "{:?} was broken off though nothing was wrong", call.plan);
+    }
+
+    fn impatient(&mut self, conn: &Conn, now: Duration) -> bool {
+        let given_up = now - conn.progress > PATIENCE;
+        if given_up {
+            assert!(!self.quiet, "no progress for {PATIENCE:?}: {}", self.state());
+            self.tally.gave_up += 1;
+        }
+        given_up
+    }
+
+    fn leave(&mut self, conn: Conn, now: Duration) {
+        if self.rng.below(3) == 0 {
+            conn.peer.reset();
+        } else {
+            conn.peer.close();
+        }
+        let pause = Duration::from_micros(self.rng.below(5_000));
+        self.wait_until = now + pause;
+        self.net.alarm(pause);
+    }
+}
+
+impl Conn {
+    /// Calls the wire; what it writes is sent later.
+    fn with<R>(&mut self, now: Instant, call: impl FnOnce(&mut AnyWire, &mut Cx<'_>) -> R) -> R {
+        let mut out = Vec::new();
+        let mut cx = Cx { now, out: &mut out, heads: &mut self.heads };
+        let result = call(&mut self.wire, &mut cx);
+        self.output.extend(out);
+        result
+    }
+
+    fn is_over(&self, stream: StreamId) -> bool {
+        self.calls.get(&stream).is_none_or(|call| call.over)
+    }
+
+    fn upload_later(&mut self, stream: StreamId, left: VecDeque<u8>) {
+        if let Some(call) = self.calls.get_mut(&stream) {
+            call.upload = Some(left);
+        }
+    }
+
+    /// Lets go of streams that are over on both sides.
+    fn settle(&mut self) {
+        let over = self.calls.iter().filter(|(_, call)| call.over);
+        let over: Vec<StreamId> = over.map(|(stream, _)| *stream).collect();
+        for stream in over {
+            self.calls.remove(&stream);
+            self.wire.release(stream);
+        }
+    }
+}
+
+fn write(conn: &mut Conn, now: Duration) {
+    let bytes = conn.output.make_contiguous();
+    let sent = conn.peer.write(bytes);
+    conn.output.drain(..sent);
+    if sent > 0 {
+        conn.progress = now;
+    }
+}
+
+/// A reply's head in the form that plans are held against.
+fn message(head: &Head) -> Message {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).to_ascii_lowercase();
+    Message {
+        start: format!("HTTP/2 {}", head.status()),
+        fields: head.fields().map(|(name, value)| (text(name), text(value))).collect(),
+        body: Vec::new(),
+    }
+}
