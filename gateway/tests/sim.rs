@@ -22,9 +22,10 @@ use gateway::{Seat, ToShard};
 use observe::{Feed, Gauge, Metric, Recorder, Registry, ShardMetrics};
 
 use support::client::Client;
-use support::multiplexed::Multiplexed;
+use support::client_h2::ClientH2;
 use support::origin::Origins;
 use support::plan::Plan;
+use support::upstream_h2::UpstreamsH2;
 use support::verdict::Tally;
 
 /// Clients of a seed, and exchanges of each.
@@ -38,9 +39,10 @@ const TURNS_MAX: u64 = 4_000_000;
 const LISTEN: &str = "10.0.0.1:80";
 /// Here bytes are passed through as they are.
 const PASS: &str = "10.0.0.1:81";
+const ORIGINS_H2: [&str; 2] = ["10.0.4.1:80", "10.0.4.2:80"];
 const ORIGINS: [&str; 3] = ["10.0.1.1:80", "10.0.1.2:80", "10.0.2.1:80"];
 
-/// The configuration: two clusters that answer and one where nobody listens.
+/// The configuration: two clusters that answer, one that does in HTTP/2, one where nobody listens.
 const CONFIG: &str = "
 version: 1
 listeners:
@@ -56,6 +58,7 @@ clusters:
   one: {endpoints: [10.0.1.1:80, 10.0.1.2:80], balance: least_loaded}
   two: {endpoints: [10.0.2.1:80]}
   none: {endpoints: [10.0.3.1:80]}
+  mux: {protocol: http2, endpoints: [10.0.4.1:80, 10.0.4.2:80]}
 routes:
   - {id: one, match: {path: /c0/*}, cluster: one, upgrade: [sim]}
   - id: two
@@ -64,6 +67,7 @@ routes:
     upgrade: [sim]
     buffer: {request: 200KB, reply: 50KB}
   - {id: none, match: {path: /c2/*}, cluster: none}
+  - {id: mux, match: {path: /c3/*}, cluster: mux}
 settings:
   buffered_bytes: 60KB
   tunnel_idle_timeout: 20s
@@ -100,8 +104,9 @@ struct Run {
     feed: Feed,
     records: u64,
     origins: Origins,
+    origins_h2: UpstreamsH2,
     clients: Vec<Client>,
-    multiplexed: Vec<Multiplexed>,
+    clients_h2: Vec<ClientH2>,
     quiet: bool,
     panics: u64,
     panics_asked: u64,
@@ -172,7 +177,9 @@ impl Run {
         });
         let addresses = ORIGINS.map(|text| text.parse().expect("an address"));
         let origins = Origins::new(&net, seed, &addresses);
-        let (clients, multiplexed) = clients(&net, (&listen, &pass), &mut rng, quiet);
+        let addresses = ORIGINS_H2.map(|text| text.parse().expect("an address"));
+        let origins_h2 = UpstreamsH2::new(&net, seed, &addresses, quiet);
+        let (clients, clients_h2) = clients(&net, (&listen, &pass), &mut rng, quiet);
         Run {
             net,
             runtime,
@@ -182,8 +189,9 @@ impl Run {
             feed,
             records: 0,
             origins,
+            origins_h2,
             clients,
-            multiplexed,
+            clients_h2,
             quiet,
             panics: 0,
             panics_asked: 0,
@@ -197,8 +205,9 @@ impl Run {
         self.runtime.turn();
         self.check();
         self.origins.step();
+        self.origins_h2.step();
         self.clients.iter_mut().for_each(Client::step);
-        self.multiplexed.iter_mut().for_each(Multiplexed::step);
+        self.clients_h2.iter_mut().for_each(ClientH2::step);
         if !self.net.pending() {
             self.net.alarm(Duration::from_millis(100));
         }
@@ -235,12 +244,12 @@ impl Run {
     fn tally(&self) -> Tally {
         let mut sum = Tally::default();
         self.clients.iter().for_each(|client| sum.merge(&client.tally));
-        self.multiplexed.iter().for_each(|client| sum.merge(&client.tally));
+        self.clients_h2.iter().for_each(|client| sum.merge(&client.tally));
         sum
     }
 
     fn is_done(&self) -> bool {
-        self.clients.iter().all(Client::done) && self.multiplexed.iter().all(Multiplexed::done)
+        self.clients.iter().all(Client::done) && self.clients_h2.iter().all(ClientH2::done)
     }
 
     /// Until every client is done.
@@ -254,8 +263,9 @@ impl Run {
     /// Everybody leaves; what is left must go away by the gateway's own deadlines.
     fn leave(&mut self) {
         self.clients.clear();
-        self.multiplexed.clear();
+        self.clients_h2.clear();
         self.origins.leave();
+        self.origins_h2.leave();
         let end = self.net.elapsed() + Duration::from_secs(200);
         while self.shard.connection_count() > 0 {
             assert!(self.net.elapsed() < end, "left behind: {}", self.state());
@@ -277,8 +287,8 @@ impl Run {
     /// What a failure says.
     fn state(&self) -> String {
         let open = self.clients.iter().filter(|client| !client.done()).map(Client::state);
-        let streams = self.multiplexed.iter().filter(|client| !client.done());
-        let open: Vec<String> = open.chain(streams.map(Multiplexed::state)).collect();
+        let streams = self.clients_h2.iter().filter(|client| !client.done());
+        let open: Vec<String> = open.chain(streams.map(ClientH2::state)).collect();
         format!(
             "at {:?} after {} turns: {:#?}\n{:#?}\n{open:#?}",
             self.net.elapsed(),
@@ -297,7 +307,7 @@ impl Run {
             hash: self.net.trace_hash(),
             fired: self.net.fired(),
             tally: self.tally(),
-            served: self.origins.served,
+            served: self.origins.served + self.origins_h2.served,
             panics: self.panics,
             turns: self.turns,
             virtual_time: self.net.elapsed(),
@@ -318,19 +328,19 @@ fn clients(
     (listen, pass): (&Address, &Address),
     rng: &mut Rng,
     quiet: bool,
-) -> (Vec<Client>, Vec<Multiplexed>) {
-    let (mut clients, mut multiplexed) = (Vec::new(), Vec::new());
+) -> (Vec<Client>, Vec<ClientH2>) {
+    let (mut clients, mut clients_h2) = (Vec::new(), Vec::new());
     for index in 0..CLIENTS {
         let ids = index * EXCHANGES + 1..=(index + 1) * EXCHANGES;
         let plans: Vec<Plan> = ids.map(|id| Plan::draw(id, rng)).collect();
         let seed = rng.next();
         match index % 5 {
             4 => clients.push(Client::passed_through(net, pass, seed, plans)),
-            3 => multiplexed.push(Multiplexed::new(net, listen, seed, plans, quiet)),
+            3 => clients_h2.push(ClientH2::new(net, listen, seed, plans, quiet)),
             _ => clients.push(Client::new(net, listen, seed, plans, quiet)),
         }
     }
-    (clients, multiplexed)
+    (clients, clients_h2)
 }
 
 fn run(seed: u64, snapshot: &Arc<Snapshot>) -> Report {

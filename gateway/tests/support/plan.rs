@@ -94,7 +94,7 @@ pub(crate) struct Plan {
     pub(crate) conduct: Conduct,
     /// Bytes of the reply's body.
     pub(crate) reply_bytes: usize,
-    /// The cluster that serves it: 0 to 2, of which 2 refuses every connect.
+    /// The cluster that serves it: 0 to 3, of which 2 refuses every connect and 3 speaks HTTP/2.
     pub(crate) cluster: u8,
 }
 
@@ -116,7 +116,7 @@ impl Plan {
             Upload::Exact | Upload::Chunked => bytes(rng, 150_000, 3_000),
         };
         let reply_bytes = bytes(rng, 300_000, 4_000);
-        let cluster = [0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1, 1, 2][rng.below(16) as usize];
+        let cluster = [0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 3, 3, 3, 3, 2][rng.below(16) as usize];
         Plan { id, upload, upload_bytes, conduct, reply_bytes, cluster }
     }
 

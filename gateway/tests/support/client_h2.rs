@@ -40,7 +40,7 @@ const HABITS: [Habit; 5] =
 const AT_ONCE: usize = 5;
 
 /// A client.
-pub(crate) struct Multiplexed {
+pub(crate) struct ClientH2 {
     net: Net,
     rng: Rng,
     habit: Habit,
@@ -80,7 +80,7 @@ struct Call {
     over: bool,
 }
 
-impl Multiplexed {
+impl ClientH2 {
     /// A client with its exchanges.
     pub(crate) fn new(
         net: &Net,
@@ -88,7 +88,7 @@ impl Multiplexed {
         seed: u64,
         plans: Vec<Plan>,
         quiet: bool,
-    ) -> Multiplexed {
+    ) -> ClientH2 {
         let mut rng = Rng::new(seed);
         let habit = HABITS[rng.below(HABITS.len() as u64) as usize];
         let wait_until = Duration::from_micros(rng.below(20_000));
@@ -99,7 +99,7 @@ impl Multiplexed {
         };
         #[expect(clippy::disallowed_methods, reason = "any moment will do for the clock's zero")]
         let epoch = Instant::now();
-        Multiplexed {
+        ClientH2 {
             net: net.clone(),
             rng,
             habit,
