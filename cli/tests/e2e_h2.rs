@@ -110,17 +110,24 @@ fn calls_are_answered_in_their_own_terms() {
         let grpc = ["--header", "content-type: application/grpc", "--header", &timeout];
         curl(&[&["--include", "--data-binary", ""], &grpc[..], &[&url]].concat())
     };
-    for (path, timeout, status, reason) in [
-        ("/silent", "200m", "4", "request_timeout"),
-        ("/a.B/C", "5S", "12", "no_route"),
-        ("/none/x", "5S", "14", "upstream_connect_failed"),
-        ("/silent", "5", "13", "bad_grpc_timeout"),
-    ] {
+    let cases = [
+        ("/silent", "200m", "4", "request_timeout", "c"),
+        ("/a.B/C", "5S", "12", "no_route", ""),
+        ("/none/x", "5S", "14", "upstream_connect_failed", "none"),
+        ("/silent", "5", "13", "bad_grpc_timeout", "c"),
+    ];
+    for (path, timeout, status, reason, cluster) in cases {
         let reply = ask(path, timeout);
         assert!(reply.starts_with("HTTP/2 200"), "{reply}");
         assert!(reply.contains(&format!("grpc-status: {status}\r\n")), "{path}: {reply}");
         assert!(reply.contains(&format!("grpc-message: {reason}\r\n")), "{path}: {reply}");
+        let labels = format!("{{cluster=\"{cluster}\",grpc_status=\"{status}\"}}");
+        assert_eq!(gateway.metric_of("ringway_grpc_calls_total", &labels), 1.0, "{labels}");
     }
+    for (line, case) in gateway.log(cases.len()).iter().zip(cases) {
+        assert_eq!(line["grpc_status"].to_string(), case.2, "{line}");
+    }
+    assert_eq!(gateway.metric("ringway_grpc_calls_total"), 4.0);
     gateway.until_idle();
 }
 

@@ -44,7 +44,7 @@ fn run(program: &str, args: &[&str]) -> Output {
 /// Runs a program that is client and server at once, with the gateway between them in each
 /// combination of TLS and h2c on its two sides. It serves the two ports that it is told first, and
 /// ends with `N passed, M failed`.
-fn between_itself(program: &str, first: &[&str]) {
+fn between_itself(program: &str, first: &[&str]) -> [Gateway; 2] {
     let folder = folder();
     let (plain, tls) = (Origin::absent(), Origin::absent());
     let clusters = [
@@ -67,17 +67,25 @@ fn between_itself(program: &str, first: &[&str]) {
     let last = text.lines().last().unwrap_or_default();
     assert!(last.ends_with(" passed, 0 failed") && !last.starts_with("0 "), "{text}");
     gateways.iter().for_each(Gateway::until_idle);
+    gateways
 }
 
-fn python(name: &str) {
+fn python(name: &str) -> [Gateway; 2] {
     let interpreter = env::var("RINGWAY_PYTHON").unwrap_or_else(|_| "python3".to_owned());
-    between_itself(&interpreter, &["-B", &script(name).display().to_string()]);
+    between_itself(&interpreter, &["-B", &script(name).display().to_string()])
 }
 
 /// Every kind of call.
 #[test]
 fn grpcio_on_both_sides() {
-    python("grpc_cases.py");
+    for gateway in python("grpc_cases.py") {
+        for status in ["0", "1", "9", "12"] {
+            let label = format!("{{cluster=\"c\",grpc_status=\"{status}\"}}");
+            assert!(gateway.metric_of("ringway_grpc_calls_total", &label) > 0.0, "{label}");
+        }
+        let (calls, requests) = ("ringway_grpc_calls_total", "ringway_requests_total");
+        assert_eq!(gateway.metric(calls), gateway.metric(requests), "each is a call");
+    }
 }
 
 /// Every kind of call; `RINGWAY_NODE_MODULES` is a folder with the library.

@@ -7,7 +7,7 @@
 //!
 //! Cost beyond the wires: one box for the future, one timer, one id of 32 bytes.
 
-use std::cell::{Cell, OnceCell, RefCell};
+use std::cell::{Cell, OnceCell};
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::rc::Rc;
@@ -15,7 +15,8 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use engine::{Address, Timer};
-use observe::{Gauge, Metric, Phase, Place, Protocol, Record, WordFamily};
+use observe::{CallSeat, Gauge, Metric, Phase, Place, Protocol, Record, WordFamily};
+use protocols::grpc::Code;
 use protocols::{AnyWire, Fault, Head, Length, Name, PathRule, Version, Wire as _};
 use router::{Field, ProxyVersion, Query, RouteId};
 
@@ -83,7 +84,9 @@ async fn serve(track: &Track, down: &End, request: &mut Head, end: bool) -> Resu
     down.conn().stream.annotate(PROTOCOL_HTTP1, STATE_BUSY, route.0);
     track.follow(route, &plan, request)?;
     edit(&track.state, down.conn(), &plan, request)?;
-    grpc::shrink(request, track.time_left());
+    if track.is_call() {
+        grpc::shrink(request, track.time_left());
+    }
     let body = match (request.length(), plan.buffer_request_bytes_max()) {
         (Length::Empty, _) => Body::None,
         _ if end => Body::None,
@@ -251,7 +254,7 @@ fn conclude(track: &Track, down: &End, request: &Head, failure: &Failure) {
         // The wire has said its last words to this client.
     } else if failure.cause.leaves_nobody() {
         down.reset(Fault::Cancelled);
-    } else if track.reply_has_started() && grpc::is_call(request) && !down.conn().one_stream() {
+    } else if track.reply_has_started() && track.is_call() && !down.conn().one_stream() {
         // Its caller waits for a status, and the framing of messages shows what is missing.
         let mut trailers = track.state.take_head();
         grpc::trailers(failure, &mut trailers);
@@ -261,7 +264,7 @@ fn conclude(track: &Track, down: &End, request: &Head, failure: &Failure) {
         track.state.give_head(trailers);
     } else if track.reply_has_started() {
         down.reset(Fault::BodyTruncated);
-    } else if grpc::is_call(request) {
+    } else if track.is_call() {
         let mut head = track.state.take_head();
         grpc::reply(failure, request, &mut head);
         // A client that left meanwhile needs no answer.
@@ -317,11 +320,16 @@ pub(crate) struct Track {
     pub(crate) bytes_out: Cell<u64>,
     pub(crate) body_bytes_max: Cell<Option<u64>>,
     pub(crate) tries: Cell<u8>,
-    record: RefCell<Option<Box<Record>>>,
-    endpoint: RefCell<Option<Rc<Endpoint>>>,
+    /// `None` once it was handed over, and while nobody reads records.
+    record: Cell<Option<Box<Record>>>,
+    /// Of the present try.
+    endpoint: Cell<Option<Rc<Endpoint>>>,
     /// Empty before the route is known.
     route: OnceCell<(RouteId, Rc<Plan>)>,
     status: Cell<u16>,
+    /// Whether it is a gRPC call, and the `grpc-status` that it ended with as far as that is known.
+    call: bool,
+    grpc_status: Cell<Option<u32>>,
     reason: Cell<&'static str>,
     times: Times,
     /// The whole exchange ends by then.
@@ -359,10 +367,12 @@ impl Track {
             bytes_out: Cell::new(0),
             body_bytes_max: Cell::new(None),
             tries: Cell::new(0),
-            record: RefCell::new(record),
-            endpoint: RefCell::new(None),
+            record: Cell::new(record),
+            endpoint: Cell::new(None),
             route: OnceCell::new(),
             status: Cell::new(0),
+            call: grpc::is_call(request),
+            grpc_status: Cell::new(None),
             reason: Cell::new(""),
             times: Times {
                 started: state.shard.now(),
@@ -384,18 +394,36 @@ impl Track {
     fn follow(&self, route: RouteId, plan: &Rc<Plan>, request: &Head) -> Result<(), Failure> {
         let now = self.state.shard.now();
         self.times.routed.set(Some(now));
-        let called = grpc::deadline(request, self.times.started)?;
+        // An exchange follows one route: what was set before stays.
+        let _ = self.route.set((route, plan.clone()));
+        let called = if self.call { grpc::deadline(request, self.times.started)? } else { None };
         let deadline = plan.timeout().map(|timeout| now + timeout);
         self.deadline.set(deadline.into_iter().chain(called).min());
         self.body_bytes_max.set(plan.body_bytes_max());
-        // An exchange follows one route: what was set before stays.
-        let _ = self.route.set((route, plan.clone()));
         match (request.length(), plan.body_bytes_max()) {
             (Length::Exact(bytes), Some(max)) if bytes > max => {
                 Err(Failure::new(Stage::Route, Cause::BodyTooLarge))
             }
             _ => Ok(()),
         }
+    }
+
+    /// Whether the request is a gRPC call.
+    pub(crate) fn is_call(&self) -> bool {
+        self.call
+    }
+
+    /// Takes note of how a call ended, where a head or trailers of its reply say so.
+    pub(crate) fn note_grpc_status(&self, head: &Head) {
+        if self.call {
+            self.grpc_status.set(protocols::grpc::status_number(head));
+        }
+    }
+
+    /// How a call ended: as its caller is told, or makes of the HTTP status if it is not.
+    fn call_status(&self) -> u32 {
+        let by_http = || Code::from_http(self.status.get()) as u32;
+        self.grpc_status.get().unwrap_or_else(by_http)
     }
 
     /// Until the exchange has to be over.
@@ -452,7 +480,7 @@ impl Track {
     pub(crate) fn begin_try(&self, endpoint: &Rc<Endpoint>) {
         self.end_try();
         endpoint.in_flight.set(endpoint.in_flight.get() + 1);
-        *self.endpoint.borrow_mut() = Some(endpoint.clone());
+        self.endpoint.set(Some(endpoint.clone()));
         self.tries.set(self.tries.get().saturating_add(1));
         self.times.tried.set(Some(self.state.shard.now()));
         self.times.connected.set(None);
@@ -461,9 +489,11 @@ impl Track {
     }
 
     fn end_try(&self) {
-        if let Some(endpoint) = &*self.endpoint.borrow() {
+        let endpoint = self.endpoint.take();
+        if let Some(endpoint) = &endpoint {
             endpoint.in_flight.set(endpoint.in_flight.get().saturating_sub(1));
         }
+        self.endpoint.set(endpoint);
     }
 
     pub(crate) fn connected(&self) {
@@ -590,15 +620,18 @@ impl Track {
     }
 
     fn note_request_id(&self, request: &Head) {
-        if let (Some(record), Some(id)) =
-            (&mut *self.record.borrow_mut(), request.known(Name::XRequestId))
-        {
+        let mut record = self.record.take();
+        if let (Some(record), Some(id)) = (&mut record, request.known(Name::XRequestId)) {
             record.request_id.set(id);
         }
+        self.record.set(record);
     }
 
     fn failed(&self, failure: &Failure) {
         self.reason.set(failure.reason());
+        if self.call {
+            self.grpc_status.set(Some(grpc::code(failure) as u32));
+        }
         if !self.reply_has_started() {
             self.status.set(failure.status());
         }
@@ -622,16 +655,24 @@ impl Track {
         let total_us = micros(now - self.times.started);
         let overhead_us = total_us.saturating_sub(self.times.elsewhere_us(now));
         metrics.request(self.status.get(), total_us, overhead_us);
+        if self.call {
+            metrics.call(self.call_seat(), self.call_status());
+        }
         metrics.add(Metric::DownstreamBytesIn, self.bytes_in.get());
         metrics.add(Metric::DownstreamBytesOut, self.bytes_out.get());
-        if let Some(mut record) = self.record.borrow_mut().take() {
+        if let Some(mut record) = self.record.take() {
             self.write(&mut record, now, (total_us, overhead_us));
             self.state.recorder.finish(record);
         }
     }
 
+    fn call_seat(&self) -> CallSeat {
+        self.with_plan(Plan::call_seat).unwrap_or(CallSeat::NOWHERE)
+    }
+
     fn write(&self, record: &mut Record, now: Instant, (total_us, overhead_us): (u64, u64)) {
         record.status = self.status.get();
+        record.grpc_status = self.call.then(|| self.call_status());
         record.reason = self.reason.get();
         record.bytes_in = self.bytes_in.get();
         record.bytes_out = self.bytes_out.get();
@@ -643,7 +684,7 @@ impl Track {
             record.route = Some(route.0);
             record.cluster = Some(plan.cluster_index());
         }
-        if let Some(endpoint) = &*self.endpoint.borrow() {
+        if let Some(endpoint) = self.endpoint.take() {
             record.upstream = place(&endpoint.address);
         }
         self.times.write(record, now);

@@ -19,14 +19,11 @@ pub(crate) fn is_call(request: &Head) -> bool {
     request.known(Name::ContentType).is_some_and(grpc::is_content_type)
 }
 
-/// When a call that began then has to be over, if its caller says.
+/// When a call that began then has to be over, if its caller says. Not for other requests.
 ///
 /// # Errors
 /// A `grpc-timeout` that is none, or more than one.
 pub(crate) fn deadline(request: &Head, began: Instant) -> Result<Option<Instant>, Failure> {
-    if !is_call(request) {
-        return Ok(None);
-    }
     let bad = Failure::new(Stage::Route, Cause::BadGrpcTimeout);
     let mut values = request.all(TIMEOUT);
     let Some(value) = values.next() else { return Ok(None) };
@@ -40,10 +37,10 @@ pub(crate) fn deadline(request: &Head, began: Instant) -> Result<Option<Instant>
     Ok(began.checked_add(timeout))
 }
 
-/// Says how much time is left, where the caller said how much there is.
+/// Says how much time is left of a call, where the caller said how much there is.
 pub(crate) fn shrink(request: &mut Head, left: Option<Duration>) {
     let Some(left) = left else { return };
-    if is_call(request) && request.field(TIMEOUT).is_some() {
+    if request.field(TIMEOUT).is_some() {
         let mut value = Vec::with_capacity(9);
         grpc::write_timeout(left, &mut value);
         request.set(TIMEOUT, &value);
@@ -56,6 +53,7 @@ pub(crate) fn code(failure: &Failure) -> Code {
         Cause::RequestTimeout | Cause::FirstByteTimeout | Cause::UpstreamIdle => {
             Code::DeadlineExceeded
         }
+        Cause::ClientGone | Cause::WriteStalled => Code::Cancelled,
         Cause::NoRoute => Code::Unimplemented,
         Cause::BodyTooLarge => Code::ResourceExhausted,
         Cause::BadGrpcTimeout => Code::Internal,
@@ -101,9 +99,6 @@ mod tests {
         assert_eq!(after(&[b"0S"]), Err("request_timeout"));
         assert_eq!(after(&[b"3"]), Err("bad_grpc_timeout"));
         assert_eq!(after(&[b"3S", b"4S"]), Err("bad_grpc_timeout"));
-        let mut plain = call(&[b"x"]);
-        plain.set(b"content-type", b"text/plain");
-        assert_eq!(deadline(&plain, began).map_err(|f| f.reason()), Ok(None), "no call");
     }
 
     #[test]
@@ -126,5 +121,7 @@ mod tests {
         assert_eq!(of(Cause::ConnectTimeout), "14");
         assert_eq!(of(Cause::BodyTooLarge), "8");
         assert_eq!(of(Cause::BadGrpcTimeout), "13");
+        assert_eq!(of(Cause::ClientGone), "1");
+        assert_eq!(of(Cause::Stopping), "14");
     }
 }

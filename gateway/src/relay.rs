@@ -50,6 +50,8 @@ enum Moved {
         fault: Fault,
         unprocessed: bool,
     },
+    /// The message ended with trailers, which are to be passed on.
+    Trailers(Box<Head>),
     /// The target takes no more.
     Gone,
     /// The message is longer than it may be; what is too much was not passed on.
@@ -164,13 +166,16 @@ impl<'a> Relay<'a> {
         while !matches!(self.request, Flow::Done) {
             let Some(up) = &self.up else { break };
             let count = Count { bytes: &self.track.bytes_in, max: self.track.body_bytes_max.get() };
-            let moved = match self.stored {
+            let mut moved = match self.stored {
                 Some(stored) if !matches!(self.request, Flow::Broken) => {
                     let next = Next { stored, sent: &mut self.stored_sent };
                     send_stored(&mut self.request, next, up, cx)
                 }
                 _ => step(&mut self.request, Source::End(self.down), up, count, cx),
             };
+            if let Moved::Trailers(trailers) = moved {
+                moved = finish(&mut self.request, up, Some(&trailers));
+            }
             match moved {
                 Moved::Some => self.track.request_progress(),
                 Moved::TooLarge => return Err(self.failure(Cause::BodyTooLarge)),
@@ -179,7 +184,7 @@ impl<'a> Relay<'a> {
                 Moved::Cut { fault, .. } => {
                     return Err(self.failure(client_cause(&self.track.state, fault)));
                 }
-                Moved::Head(..) | Moved::Waiting { .. } => break,
+                Moved::Head(..) | Moved::Trailers(_) | Moved::Waiting { .. } => break,
             }
         }
         Ok(())
@@ -199,6 +204,9 @@ impl<'a> Relay<'a> {
                 (None, None) => return Ok(Poll::Pending),
             };
             match step(&mut self.reply, source, self.down, count, cx) {
+                Moved::Trailers(trailers) => {
+                    return self.reply_trailers(&trailers).map(Poll::Ready);
+                }
                 Moved::Some | Moved::TooLarge => self.track.reply_progress(),
                 Moved::Head(head, end) => {
                     if self.reply_head(head, end)? {
@@ -253,10 +261,22 @@ impl<'a> Relay<'a> {
         Ok(())
     }
 
+    /// Passes a reply's trailers on, which end it.
+    fn reply_trailers(&mut self, trailers: &Head) -> Result<(), Failure> {
+        self.track.note_grpc_status(trailers);
+        match finish(&mut self.reply, self.down, Some(trailers)) {
+            Moved::Gone => Err(self.failure(Cause::ClientGone)),
+            _ => Ok(()),
+        }
+    }
+
     /// Passes a reply head on. True when the reply ends with it.
     fn reply_head(&mut self, mut head: Box<Head>, end: bool) -> Result<bool, Failure> {
         let status = head.status();
         head.remove_hop_by_hop();
+        if end {
+            self.track.note_grpc_status(&head);
+        }
         if status >= 200 {
             self.track.state.stamp(&mut head);
             hops::sign_reply(&self.track.state, &mut head);
@@ -338,7 +358,7 @@ fn step(
         Poll::Pending => Moved::Waiting { on_target: false },
         Poll::Ready(Item::Head(head, end)) => Moved::Head(head, end),
         Poll::Ready(Item::Reset { fault, unprocessed }) => Moved::Cut { fault, unprocessed },
-        Poll::Ready(Item::Trailers(head)) => finish(flow, to, Some(&head)),
+        Poll::Ready(Item::Trailers(head)) => Moved::Trailers(head),
         Poll::Ready(Item::Data(payload, end)) => {
             if !count.add(payload.len()) {
                 Moved::TooLarge

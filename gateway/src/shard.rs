@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 use control::certs::{ClientTls, ServerTls};
 use control::{ErrorPage, ListenerPlan, RoutePlan, Snapshot, Speaks};
 use engine::{Address, Shard, Timer};
-use observe::{Gauge, Metric, Recorder, ShardMetrics, WordFamily};
+use observe::{CallSeat, Gauge, Metric, Recorder, ShardMetrics, WordFamily};
 use protocols::{AnyWire, Fault, Head, Name, Role, WireSpec};
 use router::{
     Balancer, Cluster, ClusterProtocol, EndpointId, PlanId, ProxyVersion, Query, RouteId,
@@ -77,7 +77,7 @@ impl State {
         caps: Arc<Caps>,
     ) -> Rc<State> {
         let mut endpoints = BTreeMap::new();
-        let live = Live::new(snapshot, &mut endpoints, &shard);
+        let live = Live::new(snapshot, &mut endpoints, &shard, &metrics);
         metrics.gauge(Gauge::Generation, snapshot.generation);
         let tls = tls::Shared::of(&shard, snapshot.settings.tls_handshakes());
         Rc::new(State {
@@ -115,7 +115,7 @@ impl State {
 
     fn adopt_all(&self, snapshot: &Arc<Snapshot>) {
         let mut endpoints = std::mem::take(&mut *self.endpoints.borrow_mut());
-        let live = Live::new(snapshot, &mut endpoints, &self.shard);
+        let live = Live::new(snapshot, &mut endpoints, &self.shard, &self.metrics);
         let gone: Vec<u64> =
             endpoints.keys().filter(|identity| !live.uses(**identity)).copied().collect();
         for identity in gone {
@@ -386,12 +386,14 @@ impl Live {
         snapshot: &Arc<Snapshot>,
         endpoints: &mut BTreeMap<u64, Rc<Endpoint>>,
         shard: &Shard,
+        metrics: &ShardMetrics,
     ) -> Live {
         let wire = snapshot.settings.wire();
-        let seat = |(cluster, tls): (_, &Option<Arc<ClientTls>>)| {
+        let seat = |(cluster, tls): (&Arc<Cluster>, &Option<Arc<ClientTls>>)| {
             let tls = tls.as_ref().map(UpstreamTls::new);
             Rc::new(ClusterSeat {
                 tls,
+                calls: metrics.call_seat(&cluster.name),
                 ..ClusterSeat::new(cluster, &wire, endpoints, shard.random())
             })
         };
@@ -472,6 +474,10 @@ pub(crate) struct Plan {
 impl Plan {
     pub(crate) fn cluster_index(&self) -> u32 {
         self.route.cluster.0
+    }
+
+    pub(crate) fn call_seat(&self) -> CallSeat {
+        self.cluster.calls
     }
 
     pub(crate) fn timeout(&self) -> Option<Duration> {
@@ -560,6 +566,8 @@ struct ClusterSeat {
     /// Limits of the links to it.
     wire: Arc<WireSpec>,
     tls: Option<UpstreamTls>,
+    /// Where gRPC calls to it are counted.
+    calls: CallSeat,
     endpoints: Vec<Rc<Endpoint>>,
     balancer: RefCell<Balancer>,
     loads: RefCell<Vec<u32>>,
@@ -583,6 +591,7 @@ impl ClusterSeat {
                 ..wire.clone()
             }),
             tls: None,
+            calls: CallSeat::NOWHERE,
             endpoints,
             balancer: RefCell::new(Balancer::new(cluster, seed)),
             loads: RefCell::new(Vec::with_capacity(cluster.endpoints.len())),

@@ -5,12 +5,14 @@
 //! slightly different moments; each one alone never goes back. C3 What labels a counter is listed
 //! in this file (enums, status codes) or is a `&'static str` of the program ([`WordFamily`]).
 //! Cost of a counter: one load, one store. Of a histogram: a search over eight bounds, one
-//! division, two counters. About 10 KiB a shard.
+//! division, two counters. About 16 KiB a shard, and what `calls.rs` says of clusters.
 
 use std::array;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
+
+use crate::calls::{CallSeat, Calls};
 
 macro_rules! slots {
     ($(#[$outer:meta])* $name:ident { $($(#[$inner:meta])* $variant:ident,)* }) => {
@@ -151,6 +153,7 @@ pub struct ShardMetrics {
     words: [Words; WordFamily::COUNT],
     durations: [Histogram; CLASSES],
     overhead: Histogram,
+    calls: Calls,
 }
 
 impl ShardMetrics {
@@ -162,6 +165,7 @@ impl ShardMetrics {
             words: array::from_fn(|_| Words::new()),
             durations: array::from_fn(|_| Histogram::new()),
             overhead: Histogram::new(),
+            calls: Calls::new(),
         }
     }
 
@@ -225,6 +229,24 @@ impl ShardMetrics {
     /// Calls `each` with every word seen in a family and its count.
     pub fn words(&self, family: WordFamily, mut each: impl FnMut(&'static str, u64)) {
         self.words[family as usize].each(&mut each);
+    }
+
+    /// Where calls to a cluster of this name are counted, now and after any reload. A search over
+    /// all names, and an allocation for a new one: not for requests.
+    pub fn call_seat(&self, cluster: &str) -> CallSeat {
+        self.calls.seat(cluster)
+    }
+
+    /// Counts one finished call under its `grpc-status`.
+    #[inline]
+    pub fn call(&self, seat: CallSeat, status: u32) {
+        self.calls.add(seat, status);
+    }
+
+    /// Calls `each` with every cluster and status that was counted, and the count; the cluster is
+    /// empty for calls that went to none.
+    pub fn calls(&self, mut each: impl FnMut(&str, &str, u64)) {
+        self.calls.each(&mut each);
     }
 
     /// Durations of requests of one status class, `class` 1 to 5.

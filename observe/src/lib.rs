@@ -11,14 +11,17 @@
 //! routes and clusters are given to the exporter by generation ([`Names`]).
 //!
 //! Cardinality rule: a label has values that this program lists (a status, a reason word, a
-//! shard). Nothing that a peer sent becomes a label.
+//! shard), or a bounded number that the configuration does (a cluster). Nothing that a peer sent
+//! becomes a label.
 #![forbid(unsafe_code)]
 
+pub mod calls;
 pub mod counter;
 pub mod export;
 pub mod record;
 pub mod recorder;
 
+pub use calls::CallSeat;
 pub use counter::{Gauge, Metric, Process, Registry, ShardMetrics, WordFamily};
 pub use export::access_log::{AccessLog, Names, Target};
 pub use export::error_log::{ErrorLog, Format, Level};

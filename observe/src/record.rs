@@ -145,6 +145,8 @@ pub struct Record {
     pub protocol: Protocol,
     /// Status sent downstream; 0 when none was.
     pub status: u16,
+    /// How a gRPC call ended, by number; `None` for what is no call.
+    pub grpc_status: Option<u32>,
     /// Why ringway answered or cut by itself; empty when the upstream's reply went through.
     pub reason: &'static str,
     /// Index of the route in its generation; `None` when none matched.
@@ -190,7 +192,7 @@ impl Record {
         self.host.clear();
         self.target.clear();
         self.protocol = Protocol::Unknown;
-        (self.status, self.reason) = (0, "");
+        (self.status, self.grpc_status, self.reason) = (0, None, "");
         (self.route, self.cluster, self.generation) = (None, None, 0);
         (self.peer, self.upstream) = (Place::None, Place::None);
         (self.bytes_in, self.bytes_out, self.tries) = (0, 0, 0);
@@ -220,12 +222,14 @@ mod tests {
     #[test]
     fn a_cleared_record_tells_nothing_of_the_one_before() {
         let mut record = Record { status: 200, tries: 2, route: Some(1), ..Record::default() };
+        record.grpc_status = Some(5);
         record.host.set(b"secret");
         record.set_phase(Phase::Connect, 7);
         record.set_phase(Phase::Body, u64::MAX);
         assert_eq!(record.phase_us(Phase::Body), Some(u32::MAX));
         record.clear();
         assert!(record.host.is_empty() && record.route.is_none());
+        assert_eq!(record.grpc_status, None);
         assert_eq!((record.status, record.tries, record.phase_us(Phase::Connect)), (0, 0, None));
     }
 }

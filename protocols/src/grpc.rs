@@ -267,6 +267,14 @@ pub fn status_of(head: &Head) -> Option<(Code, &[u8])> {
     Some((code, head.field(b"grpc-message").unwrap_or_default()))
 }
 
+/// The number that `grpc-status` says, also one that has no name; UNKNOWN's for what is no number.
+/// `None` without a status.
+pub fn status_number(head: &Head) -> Option<u32> {
+    let value = head.field(b"grpc-status")?;
+    let number = core::str::from_utf8(value).ok().and_then(|text| text.parse().ok());
+    Some(number.filter(|_| Code::parse(value).is_some()).unwrap_or(Code::Unknown as u32))
+}
+
 /// Adds `grpc-status`, and `grpc-message` if there is one.
 pub fn push_status(head: &mut Head, code: Code, message: &[u8]) {
     head.push(b"grpc-status", code.text().as_bytes());
@@ -559,7 +567,21 @@ mod tests {
         assert_eq!(status_of(&head), Some((Code::Unavailable, &b"no %FF%25"[..])));
         trailers_only(&mut head, b"text/html", Code::Ok, b"");
         assert_eq!(line(&head), "200  | content-type: application/grpc | grpc-status: 0");
-        assert_eq!(status_of(&Head::new()), None);
+        assert_eq!((status_of(&Head::new()), status_number(&Head::new())), (None, None));
+    }
+
+    #[test]
+    fn numbers_of_statuses() {
+        for (value, number) in [("0", 0), ("16", 16), ("17", 17), ("4294967295", u32::MAX)] {
+            let mut head = Head::new();
+            head.push(b"grpc-status", value.as_bytes());
+            assert_eq!(status_number(&head), Some(number), "{value}");
+        }
+        for value in ["", "05", "+5", "-1", "4294967296", "five"] {
+            let mut head = Head::new();
+            head.push(b"grpc-status", value.as_bytes());
+            assert_eq!(status_number(&head), Some(2), "{value}");
+        }
     }
 
     /// What a body comes to: its messages as text, compressed ones marked, and how it ends.

@@ -234,6 +234,8 @@ fn push_line(out: &mut String, record: &Record, names: &[Since]) {
     out.push_str(",\"protocol\":");
     push_string(out, record.protocol.as_str().as_bytes(), false);
     push_field(out, "status", u64::from(record.status));
+    out.push_str(",\"grpc_status\":");
+    push_known(out, record.grpc_status);
     out.push_str(",\"reason\":");
     push_word(out, (!record.reason.is_empty()).then_some(record.reason));
     out.push_str(",\"route\":");
@@ -255,10 +257,7 @@ fn push_line(out: &mut String, record: &Record, names: &[Since]) {
 fn push_times(out: &mut String, record: &Record) {
     for phase in Phase::ALL {
         out.push_str(phase_key(phase));
-        match record.phase_us(phase) {
-            Some(time_us) => push_number(out, u64::from(time_us)),
-            None => out.push_str("null"),
-        }
+        push_known(out, record.phase_us(phase));
     }
     push_field(out, "duration_us", record.duration_us);
     push_field(out, "overhead_us", record.overhead_us);
@@ -281,6 +280,13 @@ fn push_field(out: &mut String, key: &str, value: u64) {
     out.push_str(key);
     out.push_str("\":");
     push_number(out, value);
+}
+
+fn push_known(out: &mut String, number: Option<u32>) {
+    match number {
+        Some(number) => push_number(out, u64::from(number)),
+        None => out.push_str("null"),
+    }
 }
 
 fn push_text<const N: usize>(out: &mut String, text: &Text<N>) {
@@ -329,6 +335,7 @@ mod tests {
             at: Some(SystemTime::UNIX_EPOCH + Duration::from_millis(1_795_404_461_123)),
             protocol: Protocol::Http11,
             status: 502,
+            grpc_status: Some(14),
             reason: "upstream_reset_before_headers",
             route: Some(0),
             cluster: Some(9),
@@ -372,7 +379,7 @@ mod tests {
             line,
             "{\"time\":\"2026-11-23T03:27:41.123Z\",\"request_id\":null,\"method\":\"GET\",\
              \"host\":\"api.example.com\",\"target\":\"/a\\\"b\\\\\u{fffd}?\\u0001\",\
-             \"protocol\":\"http/1.1\",\"status\":502,\
+             \"protocol\":\"http/1.1\",\"status\":502,\"grpc_status\":14,\
              \"reason\":\"upstream_reset_before_headers\",\"route\":\"users\",\"cluster\":null,\
              \"upstream\":\"127.0.0.1:9001\",\"peer\":null,\"bytes_in\":1,\"bytes_out\":20,\
              \"tries\":2,\"t_head_us\":null,\"t_route_us\":2,\"t_queue_us\":null,\
@@ -404,7 +411,7 @@ mod tests {
         recorder.record(&Record::default());
         log.stop();
         assert!(fs::read_to_string(&moved).unwrap().contains("\"route\":\"users\""));
-        assert!(fs::read_to_string(&path).unwrap().contains("\"status\":0,\"reason\":null"));
+        assert!(fs::read_to_string(&path).unwrap().contains("\"status\":0,\"grpc_status\":null"));
         fs::remove_dir_all(&folder).unwrap();
     }
 

@@ -5,6 +5,7 @@
 //! labels that have not occurred yet has no samples. Ring numbers carry the shard, everything
 //! else is summed. A scrape allocates and reads `/proc/self`; it runs on the admin thread.
 
+use std::collections::BTreeMap;
 use std::fmt::{Display, Write};
 use std::fs;
 use std::sync::atomic::Ordering::Relaxed;
@@ -148,6 +149,7 @@ fn requests(registry: &Registry, page: &mut Page<'_>) {
     let help = "Requests in progress.";
     page.gauge("http_server_active_requests", help, registry.level(Gauge::RequestsActive));
     statuses(registry, page);
+    calls(registry, page);
     let started = registry.total(Metric::RequestsStarted);
     page.counter("ringway_requests_started_total", "Requests whose head was complete.", started);
     let help = "Requests whose client went away before the reply ended.";
@@ -162,6 +164,20 @@ fn statuses(registry: &Registry, page: &mut Page<'_>) {
         if count > 0 {
             family.sample(&[("status", &status.to_string())], count);
         }
+    }
+}
+
+fn calls(registry: &Registry, page: &mut Page<'_>) {
+    let mut counts: BTreeMap<(String, String), u64> = BTreeMap::new();
+    for shard in registry.shards() {
+        shard.calls(|cluster, status, count| {
+            *counts.entry((cluster.to_owned(), status.to_owned())).or_default() += count;
+        });
+    }
+    let help = "Finished gRPC calls by cluster and grpc-status; no cluster where none was asked.";
+    let mut family = page.family("ringway_grpc_calls_total", Kind::Counter, help);
+    for ((cluster, status), count) in counts {
+        family.sample(&[("cluster", &cluster), ("grpc_status", &status)], count);
     }
 }
 
@@ -430,9 +446,10 @@ pub fn unix_seconds(at: SystemTime) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::{BTreeMap, BTreeSet};
+    use std::collections::BTreeSet;
 
     use super::*;
+    use crate::calls::CallSeat;
 
     fn busy_registry() -> Registry {
         let registry = Registry::new(2, "0.0.0", UNIX_EPOCH);
@@ -441,6 +458,10 @@ mod tests {
         registry.shard(1).request(503, 3, 1);
         registry.shard(1).word(WordFamily::LocalReplies, "no_route");
         registry.shard(0).word(WordFamily::LocalReplies, "no_route");
+        for shard in registry.shards() {
+            shard.call(shard.call_seat("a\"b"), 14);
+            shard.call(CallSeat::NOWHERE, 17);
+        }
         registry.shard(1).gauge(Gauge::RingEnters, 41);
         registry.shard(1).gauge(Gauge::LoopDelayMaxUs, 1_500);
         registry
@@ -460,6 +481,9 @@ mod tests {
         assert_eq!(value("ringway_local_replies_total{reason=\"no_route\"}"), Some(2.0));
         assert_eq!(value("ringway_uring_enters_total{shard=\"1\"}"), Some(41.0));
         assert_eq!(value("ringway_core_loop_max_delay_seconds{shard=\"1\"}"), Some(0.0015));
+        let calls = |labels: &str| value(&format!("ringway_grpc_calls_total{{{labels}}}"));
+        assert_eq!(calls("cluster=\"a\\\"b\",grpc_status=\"14\""), Some(2.0));
+        assert_eq!(calls("cluster=\"\",grpc_status=\"other\""), Some(2.0));
         let bucket = |le| {
             let name = "http_server_request_duration_seconds_bucket";
             value(&format!("{name}{{status_class=\"2xx\",le=\"{le}\"}}"))
