@@ -330,9 +330,10 @@ impl Service {
         self.access_log.as_ref().map_or(Ok(()), AccessLog::reopen)
     }
 
-    /// `/readyz` turns 503; connections are still accepted.
+    /// `/readyz` turns 503, and so does what health services say; connections are still accepted.
     pub(crate) fn unready(&self) {
         self.status.draining();
+        lock(&self.gateway).leave();
     }
 
     /// Stops accepting and ends when everything in progress is done, or at the deadline.

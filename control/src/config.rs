@@ -45,9 +45,21 @@ pub(crate) struct ListenerSpec {
     /// Pages for errors outside of a route that has its own.
     #[serde(default)]
     pub(crate) error_pages: Vec<ErrorPageSpec>,
+    /// It answers health checks of gRPC.
+    #[serde(default)]
+    pub(crate) grpc_health: Option<GrpcHealthSpec>,
     /// Its connections begin with TLS.
     #[serde(default)]
     pub(crate) tls: Option<ListenerTlsSpec>,
+}
+
+/// The health service of gRPC on a listener.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct GrpcHealthSpec {
+    /// Names beside the empty one.
+    #[serde(default)]
+    pub(crate) services: Vec<String>,
 }
 
 /// TLS on a listener.

@@ -7,7 +7,7 @@
 //! Invariants: every `RoutePlan::cluster` is a position in `clusters`; the plan and the name of
 //! every rule of the table, and of every `tcp` listener, are in `routes`; generations only grow.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -69,6 +69,8 @@ pub struct ListenerPlan {
     pub proxy_headers: Option<ProxyHeaders>,
     /// What to answer instead of plain words, where the route has no page for it.
     pub error_pages: Arc<ErrorPages>,
+    /// The health service of gRPC that it has itself.
+    pub grpc_health: Option<Arc<GrpcHealth>>,
     /// What its connections need, where they begin with TLS.
     pub tls: Option<Arc<ServerTls>>,
 }
@@ -112,6 +114,19 @@ impl SniRoutes {
         let suffixes = name.match_indices('.').filter_map(|(at, _)| name.get(at + 1..));
         let found = suffixes.filter_map(|suffix| self.suffix.get(suffix)).next();
         self.exact.get(name).or(found).copied()
+    }
+}
+
+/// Services that a listener's health service knows beside the one without a name.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct GrpcHealth {
+    pub(crate) services: BTreeSet<String>,
+}
+
+impl GrpcHealth {
+    /// Whether it knows one.
+    pub fn has(&self, service: &str) -> bool {
+        self.services.contains(service)
     }
 }
 

@@ -21,15 +21,17 @@ use protocols::{AnyWire, Fault, Head, Length, Name, PathRule, Version, Wire as _
 use router::{Field, ProxyVersion, Query, RouteId};
 
 use crate::attempt;
+use crate::collect;
 use crate::conn::{Conn, Running};
 use crate::end::End;
 use crate::failure::{self, Cause, Failure, Side, Stage};
 use crate::forwarded;
 use crate::grpc;
+use crate::health;
 use crate::hops;
 use crate::relay::Body;
 use crate::shard::{Plan, State, UpstreamTls};
-use crate::stash::{Filled, Stash};
+use crate::stash::Stash;
 use crate::upstream::Endpoint;
 
 /// The future of one exchange, for [`crate::conn::Pump`].
@@ -80,6 +82,9 @@ async fn serve(track: &Track, down: &End, request: &mut Head, end: bool) -> Resu
     if hops::count_down(request)? {
         return hops::answer(track, down, request);
     }
+    if health::is_asked(track, down.conn(), request) {
+        return health::answer(track, down, request, end).await;
+    }
     let (route, plan) = route(track, down.conn(), request)?;
     down.conn().stream.annotate(PROTOCOL_HTTP1, STATE_BUSY, route.0);
     track.follow(route, &plan, request)?;
@@ -91,53 +96,11 @@ async fn serve(track: &Track, down: &End, request: &mut Head, end: bool) -> Resu
         (Length::Empty, _) => Body::None,
         _ if end => Body::None,
         (Length::Exact(_) | Length::Unknown, Some(max)) => {
-            collect(track, down, request, max).await?
+            collect::collect(track, down, request, max).await?
         }
         _ => Body::Flows,
     };
     attempt::forward(track, down, &plan, request, &body).await
-}
-
-/// Collects the request's body before anything of it is forwarded. The head then says how long it
-/// is; a client that waits to be told to send it is told here.
-async fn collect(
-    track: &Track,
-    down: &End,
-    request: &mut Head,
-    bytes_max: u64,
-) -> Result<Body, Failure> {
-    if request.remove(b"expect") > 0 {
-        go_ahead(&track.state, down);
-    }
-    let bytes_max = track.body_bytes_max.get().map_or(bytes_max, |max| max.min(bytes_max));
-    if matches!(request.length(), Length::Exact(bytes) if bytes > bytes_max) {
-        return Err(Failure::new(Stage::Route, Cause::BodyTooLarge));
-    }
-    let mut stash = Box::new(Stash::new(&track.state, bytes_max));
-    let filled = poll_fn(|cx| stash.poll_fill(down, cx)).await;
-    track.bytes_in.set(stash.held());
-    let failed = |cause| Err(Failure::new(Stage::Route, cause));
-    match filled {
-        Filled::Whole if stash.held() <= bytes_max => {}
-        Filled::Whole | Filled::Full | Filled::Head(..) => return failed(Cause::BodyTooLarge),
-        Filled::OverBudget => return failed(Cause::BufferBudget),
-        Filled::Cut { fault, .. } => return failed(client_cause(&track.state, fault)),
-    }
-    let stored = Box::new(stash.into_stored());
-    if stored.trailers().is_some() {
-        return Ok(Body::Stored(stored));
-    }
-    request.set_length(Length::Exact(stored.bytes()));
-    Ok(if stored.bytes() == 0 { Body::None } else { Body::Stored(stored) })
-}
-
-/// Asks a client that waits for it to send its body (RFC 9110 section 10.1.1).
-fn go_ahead(state: &State, down: &End) {
-    let mut head = state.take_head();
-    head.set_status(100, b"Continue");
-    // A client that left meanwhile is noticed where its body is awaited.
-    let _ = down.send_head(&head, false);
-    state.give_head(head);
 }
 
 /// Polls the inner future, unless the client left or a deadline passed.
@@ -406,6 +369,13 @@ impl Track {
             }
             _ => Ok(()),
         }
+    }
+
+    /// A call ends when its caller says, if not before.
+    pub(crate) fn limit_call(&self, request: &Head) -> Result<(), Failure> {
+        let called = grpc::deadline(request, self.times.started)?;
+        self.deadline.set(self.deadline.get().into_iter().chain(called).min());
+        Ok(())
     }
 
     /// Whether the request is a gRPC call.

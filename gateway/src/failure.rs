@@ -8,6 +8,7 @@
 use std::borrow::Cow;
 
 use control::ErrorPage;
+use protocols::grpc::health::BadRequest;
 use protocols::{Fault, Head, Length};
 
 use crate::tls::TlsFault;
@@ -35,6 +36,8 @@ pub(crate) enum Stage {
 pub(crate) enum Cause {
     /// The `grpc-timeout` of a call is none, or comes twice.
     BadGrpcTimeout,
+    /// A call of the gateway's health service asks for nothing that it can answer.
+    BadHealthRequest(BadRequest),
     /// Max-Forwards is no number, or comes twice.
     BadMaxForwards,
     /// The path cannot be brought into one form under the listener's rule.
@@ -109,7 +112,7 @@ impl Failure {
     pub(crate) fn side(&self) -> Side {
         match self.cause {
             Cause::BadPath(_) | Cause::BadMaxForwards | Cause::BodyTooLarge => Side::Downstream,
-            Cause::BadGrpcTimeout => Side::Downstream,
+            Cause::BadGrpcTimeout | Cause::BadHealthRequest(_) => Side::Downstream,
             Cause::LoopDetected | Cause::TraceRefused => Side::Downstream,
             Cause::ClientGone | Cause::ClientFault(_) | Cause::WriteStalled => Side::Downstream,
             Cause::BufferBudget | Cause::BufferPressure | Cause::LinksExhausted => Side::Ringway,
@@ -126,7 +129,7 @@ impl Failure {
     /// The status of the local reply, or of the log line where no reply can be sent.
     pub(crate) fn status(&self) -> u16 {
         match self.cause {
-            Cause::BadGrpcTimeout | Cause::BadMaxForwards => 400,
+            Cause::BadGrpcTimeout | Cause::BadHealthRequest(_) | Cause::BadMaxForwards => 400,
             Cause::BodyTooLarge => 413,
             // The status that nginx made customary for "the client closed the request".
             Cause::ClientGone => 499,
@@ -150,6 +153,7 @@ impl Failure {
     pub(crate) fn reason(&self) -> &'static str {
         match self.cause {
             Cause::BadGrpcTimeout => "bad_grpc_timeout",
+            Cause::BadHealthRequest(bad) => bad.reason(),
             Cause::BadMaxForwards => "bad_max_forwards",
             Cause::BodyTooLarge => "body_too_large",
             Cause::BufferBudget => "buffer_budget",

@@ -9,6 +9,7 @@
 
 use std::time::{Duration, Instant};
 
+use protocols::grpc::health::BadRequest;
 use protocols::grpc::{self, Code};
 use protocols::{Head, Name};
 
@@ -57,6 +58,7 @@ pub(crate) fn code(failure: &Failure) -> Code {
         Cause::NoRoute => Code::Unimplemented,
         Cause::BodyTooLarge => Code::ResourceExhausted,
         Cause::BadGrpcTimeout => Code::Internal,
+        Cause::BadHealthRequest(bad) => bad.code(),
         Cause::UpstreamFault(fault) => Code::from_fault(fault),
         _ if failure.status() == 503 || failure.status() == 504 => Code::Unavailable,
         _ => Code::from_http(failure.status()),
@@ -67,6 +69,9 @@ pub(crate) fn code(failure: &Failure) -> Code {
 pub(crate) fn reply(failure: &Failure, request: &Head, head: &mut Head) {
     let content_type = request.field(b"content-type").unwrap_or_default();
     grpc::trailers_only(head, content_type, code(failure), failure.reason().as_bytes());
+    if failure.cause == Cause::BadHealthRequest(BadRequest::Compressed) {
+        head.push(b"grpc-accept-encoding", b"identity");
+    }
 }
 
 /// Makes `head` the trailers that end a call whose reply had begun.

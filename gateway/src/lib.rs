@@ -2,7 +2,7 @@
 //!
 //! Read in this order to know ringway: `listen.rs` (a connection arrives), `conn.rs` (its bytes
 //! become events), `exchange.rs` (a request's life), `attempt.rs` (which endpoint, once more?),
-//! `upstream.rs` (its link), `relay.rs` (both bodies), `tls/`
+//! `upstream.rs` (its link), `relay.rs` (both bodies), `health.rs` (what is answered here), `tls/`
 //! and `transport.rs` (what their bytes go through), `failure.rs` (what may go wrong and what the
 //! client sees), `shard.rs` (what a shard owns), `caps.rs` and `sources.rs` (what shards share of
 //! connections). This file starts shards and talks to them.
@@ -13,6 +13,7 @@
 
 mod attempt;
 mod caps;
+mod collect;
 mod conn;
 mod date;
 mod end;
@@ -22,6 +23,7 @@ mod forwarded;
 mod gauges;
 mod greet;
 mod grpc;
+mod health;
 mod hops;
 mod listen;
 mod relay;
@@ -58,6 +60,8 @@ pub use crate::exchange::{PROTOCOL_HTTP1, PROTOCOL_TCP, STATE_BUSY, STATE_IDLE};
 pub enum ToShard {
     /// Follow this snapshot from the next request on.
     Adopt(Arc<Snapshot>),
+    /// Say that this is about to end; connections are still accepted.
+    Leave,
     /// Stop accepting, finish what is in progress, cut what remains at the deadline.
     Drain {
         /// When patience ends; `None` waits for the last connection.
@@ -134,6 +138,7 @@ impl Main {
     fn handle(&mut self, message: ToShard) -> bool {
         match message {
             ToShard::Adopt(snapshot) => self.state.adopt(&snapshot),
+            ToShard::Leave => self.state.leave(),
             ToShard::Drain { deadline } => self.begin_drain(deadline),
             ToShard::Stop => return true,
             ToShard::Connections(reply) => {
@@ -146,6 +151,7 @@ impl Main {
     fn begin_drain(&mut self, deadline: Option<Instant>) {
         self.drain = Some(deadline);
         self.state.stop.set();
+        self.state.leave();
         for conn in self.state.all_conns() {
             conn.drain(true);
         }
@@ -295,6 +301,11 @@ impl Gateway {
     /// Gives every shard a snapshot. False if a shard's mailbox was full: it keeps its old one.
     pub fn publish(&self, snapshot: &Arc<Snapshot>) -> bool {
         self.tell(|| ToShard::Adopt(snapshot.clone()))
+    }
+
+    /// Tells who watches that this is about to end; connections are still accepted.
+    pub fn leave(&self) {
+        self.tell(|| ToShard::Leave);
     }
 
     /// Stops accepting everywhere and ends when everything in progress is done.

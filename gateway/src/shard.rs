@@ -34,6 +34,7 @@ use crate::conn::{Conn, Site};
 use crate::date::{Date, DateText};
 use crate::exchange;
 use crate::greet::{Greeting, Refused};
+use crate::health::Watchers;
 use crate::hops::Via;
 use crate::slot::Slot;
 use crate::tls;
@@ -56,6 +57,9 @@ pub(crate) struct State {
     /// What TLS connections share.
     pub(crate) tls: Rc<tls::Shared>,
     pub(crate) stop: Signal,
+    /// The process is about to end; it has not stopped accepting yet.
+    pub(crate) leaving: Cell<bool>,
+    pub(crate) watchers: Watchers,
     pub(crate) empty: Signal,
     /// Connections are being cut: the drain's patience ended, or a stop was asked for.
     pub(crate) cutting: Cell<bool>,
@@ -92,6 +96,8 @@ impl State {
             timers: RefCell::new(Vec::new()),
             tls,
             stop: Signal::default(),
+            leaving: Cell::new(false),
+            watchers: Watchers::default(),
             empty: Signal::default(),
             cutting: Cell::new(false),
             live: RefCell::new(Rc::new(live)),
@@ -111,6 +117,13 @@ impl State {
             self.adopt_all(snapshot);
         }
         self.metrics.gauge(Gauge::Generation, snapshot.generation);
+        self.watchers.notify();
+    }
+
+    /// The process is about to end: who watches is told.
+    pub(crate) fn leave(&self) {
+        self.leaving.set(true);
+        self.watchers.notify();
     }
 
     fn adopt_all(&self, snapshot: &Arc<Snapshot>) {

@@ -181,6 +181,11 @@ impl Stored {
         self.stash.trailers.as_deref()
     }
 
+    /// All of it in one piece: a copy.
+    pub(crate) fn joined(&self) -> Vec<u8> {
+        self.stash.pieces.iter().flat_map(|piece| piece.iter().copied()).collect()
+    }
+
     /// Bytes of the body.
     pub(crate) fn bytes(&self) -> u64 {
         self.stash.held

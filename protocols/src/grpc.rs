@@ -8,6 +8,8 @@
 //! Nothing here is a wire: gRPC is HTTP/2 with rules for some fields. Payload is never copied; no
 //! function allocates but those that write into a `Head`.
 
+pub mod health;
+
 use core::time::Duration;
 
 use crate::error::Fault;
@@ -313,6 +315,15 @@ impl BadMessage {
         match self {
             BadMessage::TooLong => Code::ResourceExhausted,
             BadMessage::Flag | BadMessage::Truncated => Code::Internal,
+        }
+    }
+
+    /// The word for logs and metrics.
+    pub fn reason(self) -> &'static str {
+        match self {
+            BadMessage::Flag => "grpc_message_flag",
+            BadMessage::TooLong => "grpc_message_too_large",
+            BadMessage::Truncated => "grpc_message_truncated",
         }
     }
 }

@@ -46,6 +46,7 @@ const STEPS: &[Step] = &[
             "websockets",
             "wsproto",
             "grpcio",
+            "grpcio-health-checking",
             "grpc-js",
             "h2",
             "httpx",

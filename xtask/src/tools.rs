@@ -75,6 +75,11 @@ pub(crate) const CI: &[Tool] = &[
     ),
     Tool::new("wsproto", &[python::VENV_PYTHON, "-c", WSPROTO], Origin::Pip("wsproto==1.3.2")),
     Tool::new("grpcio", &[python::VENV_PYTHON, "-c", GRPCIO], Origin::Pip("grpcio==1.85.3")),
+    Tool::new(
+        "grpcio-health-checking",
+        &[python::VENV_PYTHON, "-c", GRPCIO_HEALTH],
+        Origin::Pip("grpcio-health-checking==1.85.1"),
+    ),
     Tool::new("h2", &[python::VENV_PYTHON, "-c", H2], Origin::Pip("h2==4.4.1")),
     Tool::new("httpx", &[python::VENV_PYTHON, "-c", HTTPX], Origin::Pip("httpx==0.28.1")),
     Tool::new("grpc-js", &["node", "-e", GRPC_JS], Origin::Npm("@grpc/grpc-js@1.14.7")),
@@ -83,6 +88,8 @@ pub(crate) const CI: &[Tool] = &[
 const H11: &str = "import h11; assert h11.__version__ == '0.16.0'";
 const WEBSOCKETS: &str = "import websockets; assert websockets.__version__ == '17.4'";
 const GRPCIO: &str = "import grpc; assert grpc.__version__ == '1.85.3'";
+const GRPCIO_HEALTH: &str = "import grpc_health.v1.health_pb2; from importlib.metadata import \
+     version; assert version('grpcio-health-checking') == '1.85.1'";
 const H2: &str = "import h2; assert h2.__version__ == '4.4.1'";
 const HTTPX: &str = "import httpx; assert httpx.__version__ == '0.28.1'";
 const GRPC_JS: &str = "const folder = './target/npm/node_modules/@grpc/grpc-js';\
@@ -194,7 +201,8 @@ mod tests {
         assert!(line.contains("&& cargo install --locked cargo-deny@0.20.2 cargo-fuzz@0.13.2"));
         assert!(line.contains(
             "target/venv/bin/python3 -m pip install --quiet h11==0.16.0 websockets==17.4 \
-             wsproto==1.3.2 grpcio==1.85.3 h2==4.4.1 httpx==0.28.1 && npm install "
+             wsproto==1.3.2 grpcio==1.85.3 grpcio-health-checking==1.85.1 h2==4.4.1 \
+             httpx==0.28.1 && npm install "
         ));
         assert!(line.ends_with(" @grpc/grpc-js@1.14.7"));
     }

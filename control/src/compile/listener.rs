@@ -16,7 +16,7 @@ use crate::config::{Config, Item, ListenerSpec, Protocols};
 use crate::decode::Fault;
 use crate::error::did_you_mean;
 use crate::settings::Settings;
-use crate::snapshot::{ListenerPlan, ProxyHeaders, RoutePlan, SniRoutes, Speaks};
+use crate::snapshot::{GrpcHealth, ListenerPlan, ProxyHeaders, RoutePlan, SniRoutes, Speaks};
 use crate::tree::{Place, shorten};
 
 impl Compile<'_> {
@@ -30,6 +30,7 @@ impl Compile<'_> {
             let path_rule = self.path_rule(item, spec);
             let proxy_headers = self.proxy_headers(item, spec);
             let tls = self.listener_tls(item, spec, speaks);
+            let grpc_health = self.grpc_health(item, spec, speaks);
             let place = item.place(&["error_pages"]);
             let error_pages = self.facts.error_pages(place, &spec.error_pages, &mut self.faults);
             let error_pages = Arc::new(error_pages);
@@ -54,6 +55,7 @@ impl Compile<'_> {
                 conns_max: spec.max_conns,
                 proxy_headers,
                 error_pages,
+                grpc_health,
                 tls,
             });
         }
@@ -151,6 +153,25 @@ impl Compile<'_> {
         })
     }
 
+    fn grpc_health(
+        &mut self,
+        item: &Item<ListenerSpec>,
+        spec: &ListenerSpec,
+        speaks: Speaks,
+    ) -> Option<Arc<GrpcHealth>> {
+        let services = &spec.grpc_health.as_ref()?.services;
+        if speaks == Speaks::Tcp {
+            let message = "`grpc_health` is for listeners that take requests";
+            self.fault(item.place(&["grpc_health"]), message.to_owned());
+        }
+        let fits = |name: &String| (1..=SERVICE_BYTES_MAX).contains(&name.len());
+        if !services.iter().all(fits) {
+            let message = format!("a service's name has 1 to {SERVICE_BYTES_MAX} bytes");
+            self.fault(item.place(&["grpc_health", "services"]), message);
+        }
+        Some(Arc::new(GrpcHealth { services: services.iter().cloned().collect() }))
+    }
+
     fn proxy_headers(
         &mut self,
         item: &Item<ListenerSpec>,
@@ -217,6 +238,9 @@ impl Compile<'_> {
         Some(cluster)
     }
 }
+
+/// Longest name of a service that a health check can ask for; a request has 4 KiB.
+const SERVICE_BYTES_MAX: usize = 1024;
 
 /// A connection as a whole follows this; no limit of requests applies to it.
 fn tcp_plan(cluster: ClusterId, settings: &Settings) -> RoutePlan {

@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 
 use super::{Scratch, messages};
 use crate::certs::testing::Authority;
-use crate::config::{CertificateSpec, ListenerSpec, ListenerTlsSpec, ProxySpec};
+use crate::config::{CertificateSpec, GrpcHealthSpec, ListenerSpec, ListenerTlsSpec, ProxySpec};
 use crate::decode::decode;
 use crate::settings::{REGISTRY, Setting, Source};
 use crate::snapshot::Snapshot;
@@ -181,6 +181,7 @@ fn every_key_has_an_example() {
         shown(&roots, &["settings"], settings),
         missing::<ListenerSpec>(&roots, &["listeners", "*"]),
         missing::<ProxySpec>(&roots, &["listeners", "*", "proxy_protocol"]),
+        missing::<GrpcHealthSpec>(&roots, &["listeners", "*", "grpc_health"]),
         missing::<ListenerTlsSpec>(&roots, &["listeners", "*", "tls"]),
         missing::<CertificateSpec>(&roots, &["listeners", "*", "tls", "certificates", "*"]),
         missing::<ClusterSpec>(&roots, &["clusters", "*"]),
