@@ -287,6 +287,8 @@ faults! {
     ClientHelloTimeout = "client_hello_timeout", 0;
     /// A ClientHello that asks for a server which the listener has no way to.
     ServerNameUnknown = "server_name_unknown", 0;
+    /// The body is no sequence of whole messages (PROTOCOL-HTTP2.md of gRPC).
+    BadGrpcMessage = "bad_grpc_message", 400;
     /// The exchange was given up by this side.
     Cancelled = "cancelled", 0;
 }

@@ -9,6 +9,7 @@
 //! function allocates but those that write into a `Head`.
 
 pub mod health;
+pub mod web;
 
 use core::time::Duration;
 

@@ -67,6 +67,7 @@ pub mod path;
 pub mod proxy_header;
 mod raw;
 mod spec;
+mod transform;
 mod wire;
 
 pub use error::{Error, Fault, Scope};
@@ -76,6 +77,7 @@ pub use name::Name;
 pub use path::PathRule;
 pub use raw::Raw;
 pub use spec::WireSpec;
+pub use transform::{Changed, Transform};
 pub use wire::{
     AnyWire, Cx, Decoded, Event, Framing, Gone, Mux, ReadSide, Role, Sides, Sniff, StreamId,
     Traits, Wire, WriteSide,
