@@ -1,5 +1,5 @@
 //! Interop of what the gateway does for gRPC by itself: its health service, asked by grpcio's
-//! client for it. An absent program fails its test.
+//! client for it, and gRPC-Web in front of a server of grpcio. An absent program fails its test.
 #![forbid(unsafe_code)]
 
 mod support;
@@ -7,10 +7,11 @@ mod support;
 use std::collections::BTreeSet;
 use std::env;
 use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 
-use support::{Authority, Folder, Setup};
+use support::{Authority, Folder, Gateway, Origin, Reply, Setup};
 
 /// A script of `tests/interop`, killed at the end of its test.
 struct Script {
@@ -97,4 +98,223 @@ fn the_health_service_tells_changes() {
     let statuses: BTreeSet<_> = log.iter().map(|line| line["grpc_status"].to_string()).collect();
     let want = ["0", "1", "12", "13", "14", "5", "8"];
     assert_eq!(statuses, want.map(str::to_owned).into());
+}
+
+/// A gateway in front of a server of grpcio.
+struct Web {
+    gateway: Gateway,
+    folder: Folder,
+    _server: Script,
+}
+
+const PAGE: &str = "https://page.test";
+
+impl Web {
+    fn start() -> Self {
+        let folder = Folder::new();
+        Authority::new(&folder, "ca").issue(&folder, "edge", &["edge.test"]);
+        let port = Origin::absent().port();
+        let mut server = Script::start("grpc_peer.py", &[port.to_string()]);
+        assert_eq!(server.line().as_deref(), Some("ready"));
+        let rest = format!(
+            "clusters: {{orders: {{endpoints: ['127.0.0.1:{port}'], protocol: http2}}, \
+             idle: {{endpoints: ['{}'], protocol: http2}}}}\n\
+             routes:\n\
+             - {{id: buffered, match: {{path: /*, headers: {{x-buffer: '1'}}}}, cluster: orders, \
+             grpc_web: &web {{allow_origins: ['{PAGE}'], allow_headers: [x-sent], \
+             expose_headers: [x-quota], message_bytes_max: 1MiB}}, buffer: {{request: 1MiB}}}}\n\
+             - {{id: gone, match: {{path: /gone/*}}, cluster: idle, grpc_web: *web}}\n\
+             - {{id: web, match: {{methods: [POST]}}, cluster: orders, grpc_web: *web}}\n",
+            Origin::absent()
+        );
+        let gateway = Setup::config(&config(&folder, "", &rest)).start();
+        Self { gateway, folder, _server: server }
+    }
+
+    /// A call over HTTP/1.1, its body one chunk or as many as it has bytes.
+    fn call(&self, method: &str, fields: &str, body: &[u8], step: usize) -> Reply {
+        let mut client = self.gateway.client();
+        client.send(format!(
+            "POST {method} HTTP/1.1\r\nHost: t\r\n{fields}Transfer-Encoding: chunked\r\n\r\n"
+        ));
+        for piece in body.chunks(step) {
+            client.send([format!("{:x}\r\n", piece.len()).as_bytes(), piece, b"\r\n"].concat());
+        }
+        client.send("0\r\n\r\n");
+        client.reply().expect("a reply")
+    }
+
+    /// The reply to what a vector holds.
+    fn vector(&self, name: &str) -> Reply {
+        let mut client = self.gateway.client();
+        client.send(vector(name));
+        client.reply().expect("a reply")
+    }
+
+    /// Standard output of curl, head included.
+    fn curl(&self, address: SocketAddr, scheme: &str, fields: &[&str], body: &[u8]) -> Vec<u8> {
+        let file = self.folder.write("body", body);
+        let mut command = Command::new("curl");
+        command.args(["--silent", "--show-error", "--include", "--max-time", "60", "--http2"]);
+        command.args(["--http2-prior-knowledge", "--cacert"]).arg(self.folder.file("ca.pem"));
+        command.arg("--connect-to").arg(format!("edge.test:443:{address}"));
+        command.arg("--connect-to").arg(format!("edge.test:80:{address}"));
+        for field in fields {
+            command.args(["--header", field]);
+        }
+        command.arg("--data-binary").arg(format!("@{}", file.display()));
+        command.arg(format!("{scheme}://edge.test{ECHO}"));
+        let output = command.stdin(Stdio::null()).output().expect("curl runs");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        output.stdout
+    }
+}
+
+const ECHO: &str = "/ringway.test.Echo/Echo";
+const BINARY: &str = "Content-Type: application/grpc-web+proto\r\n";
+const TEXT: &str = "Content-Type: application/grpc-web-text\r\n";
+
+/// Bytes of a file of the wires' test data.
+fn vector(name: &str) -> Vec<u8> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../protocols/testdata/grpc_web");
+    let text = std::fs::read_to_string(folder.join(name).with_extension("hex")).expect("a vector");
+    let digits: Vec<u32> = text
+        .lines()
+        .filter(|line| !line.starts_with('#'))
+        .flat_map(|line| line.chars().map(|digit| digit.to_digit(16).expect("a digit")))
+        .collect();
+    digits.chunks(2).map(|pair| (pair[0] << 4 | pair[1]) as u8).collect()
+}
+
+#[test]
+fn calls_of_grpc_web_over_http1() {
+    let web = Web::start();
+    for (name, text) in [
+        ("tonic_binary_request", false),
+        ("tonic_text_request", true),
+        ("tonic_text_noaccept_request", true),
+    ] {
+        let reply = web.vector(name);
+        let form = if text { "grpc-web-text" } else { "grpc-web" };
+        let content_type = reply.field("content-type").unwrap_or_default();
+        assert!(content_type.starts_with(&format!("application/{form}")), "{name}: {reply:?}");
+        let body = vector(if text { "response_text" } else { "response_binary" });
+        assert_eq!((reply.status, reply.body), (200, body), "{name}");
+    }
+    let error = web.vector("tonic_error_request");
+    assert_eq!((error.status, error.field("grpc-status")), (200, Some("5")), "{error:?}");
+    assert_eq!(error.field("grpc-message"), Some("n%C3%A3o 100%25 found"));
+    let calls = |label| web.gateway.metric_of("ringway_grpc_calls_total", label);
+    assert_eq!(calls("cluster=\"orders\",grpc_status=\"0\""), 3.0);
+    assert_eq!(calls("cluster=\"orders\",grpc_status=\"5\""), 1.0);
+    let log = web.gateway.log(4);
+    let statuses = log.iter().map(|line| line["grpc_status"].as_u64());
+    assert_eq!(statuses.collect::<Vec<_>>(), [Some(0), Some(0), Some(0), Some(5)]);
+}
+
+/// Bodies cut at every byte, with and without a buffer, and a stream of messages.
+#[test]
+fn bodies_may_come_in_any_pieces() {
+    let web = Web::start();
+    let (binary, text) = (vector("request_binary"), b"AAAAAAYKAmhpECk=");
+    for buffered in ["", "X-Buffer: 1\r\n"] {
+        for step in [1, 2, 3, 5, 100] {
+            let reply = web.call(ECHO, &format!("{BINARY}{buffered}"), &binary, step);
+            assert_eq!(reply.body, vector("response_binary"), "{reply:?}");
+            let reply = web.call(ECHO, &format!("{TEXT}{buffered}"), text, step);
+            assert_eq!(reply.body, vector("response_text"), "{reply:?}");
+        }
+    }
+    let many = web.call("/ringway.test.Echo/Many", TEXT, b"AAAAAAA=", 8);
+    let trailers = "gAAAAB5ncnBjLXN0YXR1czowDQpncnBjLW1lc3NhZ2U6DQo=";
+    assert_eq!(many.text(), format!("{}{trailers}", "AAAAAAYKAmhpECo=".repeat(3)));
+    let fields = format!("{TEXT}Accept: application/grpc-web\r\nX-Sent: a\r\nX-Grpc-Web: 1\r\n");
+    let reply = web.call("/ringway.test.Echo/Metadata", &fields, b"AAAAAAA=", 8);
+    assert!(reply.text().contains("None|None|"), "not for the server: {}", reply.text());
+    assert!(reply.text().contains("|a"), "{}", reply.text());
+    let large =
+        [&[0, 0, 0x0f, 0xff, 0xfb, b's', b'i', b'z', b'e'][..], &vec![7; 0xf_fff7]].concat();
+    let reply = web.call(ECHO, BINARY, &large, 50_000);
+    assert!(reply.text().contains("1048571"), "1 MiB arrives: {:?}", reply.fields);
+    web.gateway.until_idle();
+}
+
+#[test]
+fn calls_of_grpc_web_over_http2() {
+    let web = Web::start();
+    let addresses = web.gateway.addresses();
+    for (scheme, address) in [("http", addresses[0]), ("https", addresses[1])] {
+        for (form, body, want) in [
+            ("application/grpc-web+proto", &vector("request_binary")[..], "response_binary"),
+            ("application/grpc-web-text", b"AAAAAAYKAmhpECk=", "response_text"),
+        ] {
+            let fields = [&format!("content-type: {form}"), &format!("origin: {PAGE}")[..]];
+            let reply = web.curl(address, scheme, &fields, body);
+            assert!(reply.starts_with(b"HTTP/2 200"), "{}", reply.escape_ascii());
+            assert!(reply.ends_with(&vector(want)), "{}", reply.escape_ascii());
+            let head = String::from_utf8_lossy(&reply).into_owned();
+            assert!(head.contains(&format!("access-control-allow-origin: {PAGE}\r\n")), "{head}");
+            assert!(head.contains("x-quota: 7\r\n") && head.contains(",x-quota\r\n"), "{head}");
+        }
+    }
+    let reply = web.curl(addresses[0], "http", &["content-type: application/grpc-web-text"], b"*");
+    let head = String::from_utf8_lossy(&reply).into_owned();
+    assert!(head.contains("grpc-status: 13\r\n") && !head.contains("access-control"), "{head}");
+}
+
+#[test]
+fn what_is_wrong_has_a_status_of_grpc() {
+    let web = Web::start();
+    for (form, body, status, reason) in [
+        (TEXT, &b"AAAA\nAYKAmhpECk="[..], "13", "grpc_web_base64"),
+        (TEXT, b"AAAAAAYKAmhpEC", "13", "grpc_web_base64"),
+        (TEXT, b"AAAAAAYKAmhp", "13", "grpc_message_truncated"),
+        (BINARY, b"\0\0\0\0\x06\x0a", "13", "grpc_message_truncated"),
+        (BINARY, b"\x80\0\0\0\0", "13", "grpc_message_flag"),
+        (BINARY, b"\x81\0\0\0\0", "13", "grpc_message_flag"),
+        (BINARY, b"\0\0\x10\0\x01", "8", "grpc_message_too_large"),
+    ] {
+        for buffered in ["", "X-Buffer: 1\r\n"] {
+            let reply = web.call(ECHO, &format!("{form}{buffered}"), body, 3);
+            assert_eq!(reply.status, 200, "{reply:?}");
+            assert_eq!(reply.field("grpc-status"), Some(status), "{reason}: {reply:?}");
+            assert_eq!(reply.field("grpc-message"), Some(reason));
+            let content_type = reply.field("content-type").unwrap_or_default();
+            assert!(content_type.starts_with("application/grpc-web"), "{reply:?}");
+        }
+    }
+    let fields = format!("{BINARY}Origin: {PAGE}\r\n");
+    let gone = web.call("/gone/x", &fields, &vector("request_binary"), 100);
+    assert_eq!(gone.field("grpc-status"), Some("14"), "{gone:?}");
+    assert_eq!(gone.field("access-control-allow-origin"), Some(PAGE), "its page may know");
+    let late = format!("{BINARY}Grpc-Timeout: 5\r\n");
+    let late = web.call(ECHO, &late, &vector("request_binary"), 100);
+    assert_eq!(late.field("grpc-message"), Some("bad_grpc_timeout"), "{late:?}");
+    web.gateway.until_idle();
+}
+
+#[test]
+fn a_page_asks_before_it_calls() {
+    let web = Web::start();
+    let ask = |origin: &str, method: &str| {
+        let mut client = web.gateway.client();
+        client.send(format!(
+            "OPTIONS {ECHO} HTTP/1.1\r\nHost: t\r\nOrigin: {origin}\r\n\
+             Access-Control-Request-Method: {method}\r\n\r\n"
+        ));
+        client.reply().expect("a reply")
+    };
+    let allowed = ask(PAGE, "POST");
+    assert_eq!(allowed.status, 204, "{allowed:?}");
+    assert_eq!(allowed.field("access-control-allow-origin"), Some(PAGE));
+    assert_eq!(allowed.field("access-control-allow-methods"), Some("POST"));
+    let fields = "content-type,x-grpc-web,x-user-agent,grpc-timeout,x-sent";
+    assert_eq!(allowed.field("access-control-allow-headers"), Some(fields));
+    assert_eq!(allowed.field("vary"), Some("origin"));
+    let refused = ask("https://other.test", "POST");
+    assert_eq!((refused.status, refused.text().as_str()), (403, "403 origin_refused\n"));
+    assert_eq!(refused.field("access-control-allow-origin"), None);
+    assert_eq!(ask(PAGE, "PUT").status, 404, "no route takes it");
+    let reasons: Vec<_> = web.gateway.log(3).iter().map(|line| line["reason"].clone()).collect();
+    assert_eq!(reasons, ["grpc_web_preflight", "origin_refused", "no_route"]);
 }

@@ -45,6 +45,7 @@ mod route;
 mod single;
 mod stream;
 mod tls;
+mod web;
 
 /// Protocols other builds speak: refused by name.
 const PROTOCOLS_LATER: &[&str] = &["http3", "grpc", "thrift", "tls"];

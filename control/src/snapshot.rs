@@ -158,6 +158,32 @@ pub struct RoutePlan {
     pub buffer_reply_bytes_max: Option<u64>,
     /// Protocols that a client may upgrade to, in lower case.
     pub upgrade: Vec<String>,
+    /// Calls of gRPC-Web are turned into calls of gRPC.
+    pub grpc_web: Option<Arc<GrpcWebPlan>>,
+}
+
+/// What pages may do that call by gRPC-Web.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct GrpcWebPlan {
+    pub(crate) any_origin: bool,
+    pub(crate) allow_origins: Vec<String>,
+    /// Fields that they may send: a list, as a header field has it.
+    pub allow_headers: String,
+    /// Fields that they may read.
+    pub expose_headers: String,
+    /// Bytes of one message of a request.
+    pub message_bytes_max: u32,
+}
+
+impl GrpcWebPlan {
+    /// What Access-Control-Allow-Origin says to a page of an origin, if that may call.
+    pub fn allowed(&self, origin: &[u8]) -> Option<&str> {
+        if self.any_origin {
+            return Some("*");
+        }
+        let known = self.allow_origins.iter().find(|known| known.as_bytes() == origin);
+        known.map(String::as_str)
+    }
 }
 
 /// One page.

@@ -33,6 +33,7 @@ use crate::relay::Body;
 use crate::shard::{Plan, State, UpstreamTls};
 use crate::stash::Stash;
 use crate::upstream::Endpoint;
+use crate::web::{self, Web};
 
 /// The future of one exchange, for [`crate::conn::Pump`].
 pub(crate) fn start(down: End, request: Box<Head>, end: bool) -> Running {
@@ -85,7 +86,12 @@ async fn serve(track: &Track, down: &End, request: &mut Head, end: bool) -> Resu
     if health::is_asked(track, down.conn(), request) {
         return health::answer(track, down, request, end).await;
     }
-    let (route, plan) = route(track, down.conn(), request)?;
+    if let Some((route, plan)) = web::preflight(track, down.conn(), request) {
+        track.follow(route, &plan, request)?;
+        return web::answer(track, down, &plan, request);
+    }
+    let (route, plan) = route(track, down.conn(), request, request.method())?;
+    track.enter_web(&plan, request);
     down.conn().stream.annotate(PROTOCOL_HTTP1, STATE_BUSY, route.0);
     track.follow(route, &plan, request)?;
     edit(&track.state, down.conn(), &plan, request)?;
@@ -100,6 +106,11 @@ async fn serve(track: &Track, down: &End, request: &mut Head, end: bool) -> Resu
         }
         _ => Body::Flows,
     };
+    if let Some(web) = track.web() {
+        web.edit(request, matches!(body, Body::None));
+        // What would tell its page to go on is no browser's to wait for, nor a server's to say.
+        collect::answer_expectation(&track.state, down, request);
+    }
     attempt::forward(track, down, &plan, request, &body).await
 }
 
@@ -136,11 +147,17 @@ fn path_rule(track: &Track, conn: &Conn) -> PathRule {
     track.state.live().listener(conn.listener()).map_or_else(PathRule::default, |l| l.path_rule)
 }
 
-fn route(track: &Track, conn: &Conn, request: &Head) -> Result<(RouteId, Rc<Plan>), Failure> {
+/// The route of a request, had it this method.
+pub(crate) fn route(
+    track: &Track,
+    conn: &Conn,
+    request: &Head,
+    method: &[u8],
+) -> Result<(RouteId, Rc<Plan>), Failure> {
     let live = track.state.live();
     let field = |name: &[u8]| Field::of(request.all(name));
     let query = Query {
-        method: request.method(),
+        method,
         host: request.host(),
         path: request.path(),
         query: request.query().unwrap_or_default(),
@@ -217,7 +234,7 @@ fn conclude(track: &Track, down: &End, request: &Head, failure: &Failure) {
         // The wire has said its last words to this client.
     } else if failure.cause.leaves_nobody() {
         down.reset(Fault::Cancelled);
-    } else if track.reply_has_started() && track.is_call() && !down.conn().one_stream() {
+    } else if track.reply_has_started() && track.ends_in_trailers(down.conn()) {
         // Its caller waits for a status, and the framing of messages shows what is missing.
         let mut trailers = track.state.take_head();
         grpc::trailers(failure, &mut trailers);
@@ -230,6 +247,9 @@ fn conclude(track: &Track, down: &End, request: &Head, failure: &Failure) {
     } else if track.is_call() {
         let mut head = track.state.take_head();
         grpc::reply(failure, request, &mut head);
+        if let Some(web) = track.web() {
+            web.local(&mut head);
+        }
         // A client that left meanwhile needs no answer.
         let _ = down.send_head(&head, true);
         track.state.give_head(head);
@@ -291,8 +311,10 @@ pub(crate) struct Track {
     route: OnceCell<(RouteId, Rc<Plan>)>,
     status: Cell<u16>,
     /// Whether it is a gRPC call, and the `grpc-status` that it ended with as far as that is known.
-    call: bool,
+    call: Cell<bool>,
     grpc_status: Cell<Option<u32>>,
+    /// It is one of gRPC-Web.
+    web: OnceCell<Box<Web>>,
     reason: Cell<&'static str>,
     times: Times,
     /// The whole exchange ends by then.
@@ -334,7 +356,8 @@ impl Track {
             endpoint: Cell::new(None),
             route: OnceCell::new(),
             status: Cell::new(0),
-            call: grpc::is_call(request),
+            call: Cell::new(grpc::is_call(request)),
+            web: OnceCell::new(),
             grpc_status: Cell::new(None),
             reason: Cell::new(""),
             times: Times {
@@ -359,9 +382,10 @@ impl Track {
         self.times.routed.set(Some(now));
         // An exchange follows one route: what was set before stays.
         let _ = self.route.set((route, plan.clone()));
-        let called = if self.call { grpc::deadline(request, self.times.started)? } else { None };
-        let deadline = plan.timeout().map(|timeout| now + timeout);
-        self.deadline.set(deadline.into_iter().chain(called).min());
+        self.deadline.set(plan.timeout().map(|timeout| now + timeout));
+        if self.is_call() {
+            self.limit_call(request)?;
+        }
         self.body_bytes_max.set(plan.body_bytes_max());
         match (request.length(), plan.body_bytes_max()) {
             (Length::Exact(bytes), Some(max)) if bytes > max => {
@@ -380,12 +404,30 @@ impl Track {
 
     /// Whether the request is a gRPC call.
     pub(crate) fn is_call(&self) -> bool {
-        self.call
+        self.call.get()
+    }
+
+    /// A call of gRPC-Web is one from here on, where its route takes those.
+    fn enter_web(&self, plan: &Plan, request: &Head) {
+        if let Some(web) = Web::of(plan, request) {
+            self.call.set(true);
+            // An exchange follows one route: what was set before stays.
+            let _ = self.web.set(Box::new(web));
+        }
+    }
+
+    pub(crate) fn web(&self) -> Option<&Web> {
+        self.web.get().map(|web| &**web)
+    }
+
+    /// Whether a reply that has begun can end with a status: its caller waits for trailers.
+    fn ends_in_trailers(&self, client: &Conn) -> bool {
+        self.is_call() && self.web().is_none() && !client.one_stream()
     }
 
     /// Takes note of how a call ended, where a head or trailers of its reply say so.
     pub(crate) fn note_grpc_status(&self, head: &Head) {
-        if self.call {
+        if self.is_call() {
             self.grpc_status.set(protocols::grpc::status_number(head));
         }
     }
@@ -599,7 +641,7 @@ impl Track {
 
     fn failed(&self, failure: &Failure) {
         self.reason.set(failure.reason());
-        if self.call {
+        if self.is_call() {
             self.grpc_status.set(Some(grpc::code(failure) as u32));
         }
         if !self.reply_has_started() {
@@ -625,7 +667,7 @@ impl Track {
         let total_us = micros(now - self.times.started);
         let overhead_us = total_us.saturating_sub(self.times.elsewhere_us(now));
         metrics.request(self.status.get(), total_us, overhead_us);
-        if self.call {
+        if self.is_call() {
             metrics.call(self.call_seat(), self.call_status());
         }
         metrics.add(Metric::DownstreamBytesIn, self.bytes_in.get());
@@ -642,7 +684,7 @@ impl Track {
 
     fn write(&self, record: &mut Record, now: Instant, (total_us, overhead_us): (u64, u64)) {
         record.status = self.status.get();
-        record.grpc_status = self.call.then(|| self.call_status());
+        record.grpc_status = self.is_call().then(|| self.call_status());
         record.reason = self.reason.get();
         record.bytes_in = self.bytes_in.get();
         record.bytes_out = self.bytes_out.get();

@@ -9,6 +9,7 @@ use std::borrow::Cow;
 
 use control::ErrorPage;
 use protocols::grpc::health::BadRequest;
+use protocols::grpc::web::BadBody;
 use protocols::{Fault, Head, Length};
 
 use crate::tls::TlsFault;
@@ -36,6 +37,8 @@ pub(crate) enum Stage {
 pub(crate) enum Cause {
     /// The `grpc-timeout` of a call is none, or comes twice.
     BadGrpcTimeout,
+    /// The body of a call of gRPC-Web is none.
+    BadGrpcWeb(BadBody),
     /// A call of the gateway's health service asks for nothing that it can answer.
     BadHealthRequest(BadRequest),
     /// Max-Forwards is no number, or comes twice.
@@ -62,6 +65,8 @@ pub(crate) enum Cause {
     /// No endpoint of the cluster may be used.
     NoEndpoint,
     NoRoute,
+    /// A page of another origin than those that the route names asked whether it may call.
+    OriginRefused,
     /// The exchange was dropped by a panic.
     Panic,
     RequestTimeout,
@@ -112,7 +117,8 @@ impl Failure {
     pub(crate) fn side(&self) -> Side {
         match self.cause {
             Cause::BadPath(_) | Cause::BadMaxForwards | Cause::BodyTooLarge => Side::Downstream,
-            Cause::BadGrpcTimeout | Cause::BadHealthRequest(_) => Side::Downstream,
+            Cause::BadGrpcTimeout | Cause::BadGrpcWeb(_) => Side::Downstream,
+            Cause::BadHealthRequest(_) | Cause::OriginRefused => Side::Downstream,
             Cause::LoopDetected | Cause::TraceRefused => Side::Downstream,
             Cause::ClientGone | Cause::ClientFault(_) | Cause::WriteStalled => Side::Downstream,
             Cause::BufferBudget | Cause::BufferPressure | Cause::LinksExhausted => Side::Ringway,
@@ -129,13 +135,15 @@ impl Failure {
     /// The status of the local reply, or of the log line where no reply can be sent.
     pub(crate) fn status(&self) -> u16 {
         match self.cause {
-            Cause::BadGrpcTimeout | Cause::BadHealthRequest(_) | Cause::BadMaxForwards => 400,
+            Cause::BadGrpcTimeout | Cause::BadGrpcWeb(_) => 400,
+            Cause::BadHealthRequest(_) | Cause::BadMaxForwards => 400,
             Cause::BodyTooLarge => 413,
             // The status that nginx made customary for "the client closed the request".
             Cause::ClientGone => 499,
             Cause::BadPath(fault) | Cause::ClientFault(fault) => fault.status(),
             Cause::LoopDetected => 508,
             Cause::NoRoute => 404,
+            Cause::OriginRefused => 403,
             Cause::TraceRefused => 405,
             Cause::BufferBudget | Cause::BufferPressure | Cause::LinksExhausted => 503,
             Cause::NoEndpoint | Cause::Stopping => 503,
@@ -153,6 +161,7 @@ impl Failure {
     pub(crate) fn reason(&self) -> &'static str {
         match self.cause {
             Cause::BadGrpcTimeout => "bad_grpc_timeout",
+            Cause::BadGrpcWeb(bad) => bad.reason(),
             Cause::BadHealthRequest(bad) => bad.reason(),
             Cause::BadMaxForwards => "bad_max_forwards",
             Cause::BodyTooLarge => "body_too_large",
@@ -167,6 +176,7 @@ impl Failure {
             Cause::LoopDetected => "loop_detected",
             Cause::NoEndpoint => "no_endpoint",
             Cause::NoRoute => "no_route",
+            Cause::OriginRefused => "origin_refused",
             Cause::Panic => "panic",
             Cause::RequestTimeout => "request_timeout",
             Cause::Stopping => "stopping",
@@ -244,6 +254,7 @@ pub(crate) fn reply<'a>(
 /// The reason phrases of the statuses that ringway itself sends (RFC 9110 section 15).
 fn phrase(status: u16) -> &'static str {
     match status {
+        403 => "Forbidden",
         404 => "Not Found",
         405 => "Method Not Allowed",
         408 => "Request Timeout",

@@ -58,6 +58,7 @@ pub(crate) fn code(failure: &Failure) -> Code {
         Cause::NoRoute => Code::Unimplemented,
         Cause::BodyTooLarge => Code::ResourceExhausted,
         Cause::BadGrpcTimeout => Code::Internal,
+        Cause::BadGrpcWeb(bad) => bad.code(),
         Cause::BadHealthRequest(bad) => bad.code(),
         Cause::UpstreamFault(fault) => Code::from_fault(fault),
         _ if failure.status() == 503 || failure.status() == 504 => Code::Unavailable,

@@ -34,6 +34,7 @@ mod stash;
 mod tls;
 mod transport;
 mod upstream;
+mod web;
 
 use std::future::poll_fn;
 use std::rc::Rc;

@@ -10,11 +10,12 @@
 //!    (an early answer followed by a reset). Only the reply's end or its failure does.
 //! L3 A tunnel is over when both of its directions are; the end of one is passed on as an end.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::task::{Context, Poll};
 
 use engine::Buf;
-use protocols::{Fault, Head, Length};
+use protocols::grpc::web::BadBody;
+use protocols::{Changed, Fault, Head, Length, Transform};
 
 use crate::end::End;
 use crate::exchange::{Track, client_cause};
@@ -56,21 +57,54 @@ enum Moved {
     Gone,
     /// The message is longer than it may be; what is too much was not passed on.
     TooLarge,
+    /// What came cannot be turned into what is to go on.
+    Bad(BadBody),
     Finished,
 }
 
-/// Where a direction's payload is counted, and how much there may be.
-struct Count<'a> {
+/// What happens to a direction's payload on its way.
+struct Lane<'a> {
+    /// Where it is counted.
     bytes: &'a Cell<u64>,
+    /// How much may come.
     max: Option<u64>,
+    /// What is sent is counted, not what comes.
+    counts_sent: bool,
+    /// What it is turned into.
+    change: Option<&'a RefCell<Option<Transform>>>,
 }
 
-impl Count<'_> {
+impl Lane<'_> {
     /// Counts `len` more. False when that is too much.
     fn add(&self, len: usize) -> bool {
         let bytes = self.bytes.get() + len as u64;
         self.bytes.set(bytes);
         self.max.is_none_or(|max| bytes <= max)
+    }
+
+    /// What goes on of a piece; it may be nothing.
+    fn put_through(&self, payload: Buf, end: bool) -> Result<Buf, BadBody> {
+        let Some(change) = self.change else { return Ok(payload) };
+        let mut out = Vec::new();
+        let Some(transform) = &mut *change.borrow_mut() else { return Ok(payload) };
+        let changed = transform.data(&payload, &mut out)?;
+        if end {
+            transform.end(None, &mut out)?;
+        }
+        Ok(match changed {
+            Changed::Nothing => payload,
+            Changed::Written => Buf::copy_of(&out),
+        })
+    }
+
+    /// The message ends with trailers: what is its last piece in their place, where they do not
+    /// go on.
+    fn end(&self, trailers: Option<&Head>) -> Result<Option<Buf>, BadBody> {
+        let Some(change) = self.change else { return Ok(None) };
+        let Some(transform) = &mut *change.borrow_mut() else { return Ok(None) };
+        let mut out = Vec::new();
+        transform.end(trailers, &mut out)?;
+        Ok(Some(Buf::copy_of(&out)))
     }
 }
 
@@ -115,6 +149,9 @@ impl<'a> Relay<'a> {
             Body::Flows => (Flow::Open, None),
             Body::Stored(stored) => (Flow::Open, Some(&**stored)),
         };
+        if let Some(web) = track.web() {
+            web.begin_try();
+        }
         Relay {
             track,
             down,
@@ -165,20 +202,26 @@ impl<'a> Relay<'a> {
     fn poll_request(&mut self, cx: &mut Context<'_>) -> Result<(), Failure> {
         while !matches!(self.request, Flow::Done) {
             let Some(up) = &self.up else { break };
-            let count = Count { bytes: &self.track.bytes_in, max: self.track.body_bytes_max.get() };
+            let lane = Lane {
+                bytes: &self.track.bytes_in,
+                max: self.track.body_bytes_max.get(),
+                counts_sent: false,
+                change: self.track.web().map(|web| &web.request),
+            };
             let mut moved = match self.stored {
                 Some(stored) if !matches!(self.request, Flow::Broken) => {
                     let next = Next { stored, sent: &mut self.stored_sent };
-                    send_stored(&mut self.request, next, up, cx)
+                    send_stored(&mut self.request, next, up, &lane, cx)
                 }
-                _ => step(&mut self.request, Source::End(self.down), up, count, cx),
+                _ => step(&mut self.request, Source::End(self.down), up, &lane, cx),
             };
             if let Moved::Trailers(trailers) = moved {
-                moved = finish(&mut self.request, up, Some(&trailers));
+                moved = end_request(&mut self.request, up, &lane, Some(&trailers));
             }
             match moved {
                 Moved::Some => self.track.request_progress(),
                 Moved::TooLarge => return Err(self.failure(Cause::BodyTooLarge)),
+                Moved::Bad(bad) => return Err(self.failure(Cause::BadGrpcWeb(bad))),
                 Moved::Finished => self.track.request_sent(),
                 Moved::Gone => self.request = Flow::Broken,
                 Moved::Cut { fault, .. } => {
@@ -197,16 +240,19 @@ impl<'a> Relay<'a> {
                 self.track.reply_waits(true);
                 return Ok(Poll::Pending);
             }
-            let count = Count { bytes: &self.track.bytes_out, max: None };
+            let lane = self.reply_lane();
             let source = match (&mut self.stash, &self.up) {
                 (Some(stash), _) => Source::Stash(stash),
                 (None, Some(up)) => Source::End(up),
                 (None, None) => return Ok(Poll::Pending),
             };
-            match step(&mut self.reply, source, self.down, count, cx) {
+            match step(&mut self.reply, source, self.down, &lane, cx) {
                 Moved::Trailers(trailers) => {
-                    return self.reply_trailers(&trailers).map(Poll::Ready);
+                    if self.reply_trailers(&trailers)? {
+                        return Ok(Poll::Ready(()));
+                    }
                 }
+                Moved::Bad(_) => return Err(self.bad_reply()),
                 Moved::Some | Moved::TooLarge => self.track.reply_progress(),
                 Moved::Head(head, end) => {
                     if self.reply_head(head, end)? {
@@ -261,13 +307,35 @@ impl<'a> Relay<'a> {
         Ok(())
     }
 
-    /// Passes a reply's trailers on, which end it.
-    fn reply_trailers(&mut self, trailers: &Head) -> Result<(), Failure> {
+    fn reply_lane(&self) -> Lane<'a> {
+        Lane {
+            bytes: &self.track.bytes_out,
+            max: None,
+            counts_sent: true,
+            change: self.track.web().map(|web| &web.reply),
+        }
+    }
+
+    /// Passes a reply's trailers on, which end it. False when they became a last piece of the body,
+    /// which is to be sent.
+    fn reply_trailers(&mut self, trailers: &Head) -> Result<bool, Failure> {
         self.track.note_grpc_status(trailers);
+        let lane = self.reply_lane();
+        let last = lane.end(Some(trailers)).map_err(|_| self.bad_reply())?;
+        if let Some(last) = last {
+            lane.add(last.len());
+            self.reply = Flow::Blocked(last, true);
+            return Ok(false);
+        }
         match finish(&mut self.reply, self.down, Some(trailers)) {
             Moved::Gone => Err(self.failure(Cause::ClientGone)),
-            _ => Ok(()),
+            _ => Ok(true),
         }
+    }
+
+    /// The upstream sent something else than messages.
+    fn bad_reply(&self) -> Failure {
+        self.failure(Cause::UpstreamFault(Fault::BadGrpcMessage))
     }
 
     /// Passes a reply head on. True when the reply ends with it.
@@ -280,6 +348,9 @@ impl<'a> Relay<'a> {
         if status >= 200 {
             self.track.state.stamp(&mut head);
             hops::sign_reply(&self.track.state, &mut head);
+            if let Some(web) = self.track.web() {
+                web.reply(&mut head, end);
+            }
         }
         if self.down.send_head(&head, end).is_err() {
             return Err(self.failure(Cause::ClientGone));
@@ -322,24 +393,41 @@ struct Next<'a> {
 }
 
 /// Sends one piece of a body that was collected before; it was counted then.
-fn send_stored(flow: &mut Flow, next: Next<'_>, to: &End, cx: &mut Context<'_>) -> Moved {
+fn send_stored(
+    flow: &mut Flow,
+    next: Next<'_>,
+    to: &End,
+    lane: &Lane<'_>,
+    cx: &mut Context<'_>,
+) -> Moved {
     if let Flow::Blocked(payload, end) = std::mem::replace(flow, Flow::Open) {
         return deliver(flow, to, (payload, end), cx);
     }
     let Some(piece) = next.stored.piece(*next.sent) else {
-        return finish(flow, to, next.stored.trailers());
+        return end_request(flow, to, lane, next.stored.trailers());
     };
     *next.sent += 1;
     let last = next.stored.piece(*next.sent).is_none() && next.stored.trailers().is_none();
-    deliver(flow, to, (piece.clone(), last), cx)
+    match lane.put_through(piece.clone(), last) {
+        Ok(payload) => send(flow, to, (payload, last), cx),
+        Err(bad) => Moved::Bad(bad),
+    }
 }
 
-/// Moves one item from `from` to `to`, counting its payload.
+/// Ends a request. Trailers go on unless its body is turned into something else.
+fn end_request(flow: &mut Flow, to: &End, lane: &Lane<'_>, trailers: Option<&Head>) -> Moved {
+    match lane.end(None) {
+        Ok(changed) => finish(flow, to, trailers.filter(|_| changed.is_none())),
+        Err(bad) => Moved::Bad(bad),
+    }
+}
+
+/// Moves one item from `from` to `to`, as `lane` says.
 fn step(
     flow: &mut Flow,
     from: Source<'_>,
     to: &End,
-    count: Count<'_>,
+    lane: &Lane<'_>,
     cx: &mut Context<'_>,
 ) -> Moved {
     match std::mem::replace(flow, Flow::Open) {
@@ -360,16 +448,28 @@ fn step(
         Poll::Ready(Item::Reset { fault, unprocessed }) => Moved::Cut { fault, unprocessed },
         Poll::Ready(Item::Trailers(head)) => Moved::Trailers(head),
         Poll::Ready(Item::Data(payload, end)) => {
-            if !count.add(payload.len()) {
-                Moved::TooLarge
-            } else if !payload.is_empty() {
-                deliver(flow, to, (payload, end), cx)
-            } else if end {
-                finish(flow, to, None)
-            } else {
-                Moved::Some
+            if !lane.counts_sent && !lane.add(payload.len()) {
+                return Moved::TooLarge;
             }
+            let payload = match lane.put_through(payload, end) {
+                Ok(payload) => payload,
+                Err(bad) => return Moved::Bad(bad),
+            };
+            if lane.counts_sent {
+                lane.add(payload.len());
+            }
+            send(flow, to, (payload, end), cx)
         }
+    }
+}
+
+fn send(flow: &mut Flow, to: &End, (payload, end): (Buf, bool), cx: &mut Context<'_>) -> Moved {
+    if !payload.is_empty() {
+        deliver(flow, to, (payload, end), cx)
+    } else if end {
+        finish(flow, to, None)
+    } else {
+        Moved::Some
     }
 }
 

@@ -18,7 +18,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use control::certs::{ClientTls, ServerTls};
-use control::{ErrorPage, ListenerPlan, RoutePlan, Snapshot, Speaks};
+use control::{ErrorPage, GrpcWebPlan, ListenerPlan, RoutePlan, Snapshot, Speaks};
 use engine::{Address, Shard, Timer};
 use observe::{CallSeat, Gauge, Metric, Recorder, ShardMetrics, WordFamily};
 use protocols::{AnyWire, Fault, Head, Name, Role, WireSpec};
@@ -499,6 +499,11 @@ impl Plan {
 
     pub(crate) fn body_bytes_max(&self) -> Option<u64> {
         self.route.body_bytes_max
+    }
+
+    /// What it does with calls of gRPC-Web.
+    pub(crate) fn grpc_web(&self) -> Option<&GrpcWebPlan> {
+        self.route.grpc_web.as_deref()
     }
 
     /// What to answer with this status instead of plain words.

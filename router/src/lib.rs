@@ -59,8 +59,8 @@ pub use predicate::ValuePlace;
 pub use predicate::value::{ValueSpec, ValueSpecs};
 pub use query::{CAPTURES_MAX, Captures, Field, Match, Query};
 pub use spec::{
-    BufferSpec, ClusterSpec, ClusterTlsSpec, EndpointSpec, ErrorPageSpec, GrpcMatchSpec, MatchSpec,
-    RouteSpec, ThriftMatchSpec,
+    BufferSpec, ClusterSpec, ClusterTlsSpec, EndpointSpec, ErrorPageSpec, GrpcMatchSpec,
+    GrpcWebSpec, MatchSpec, RouteSpec, ThriftMatchSpec,
 };
 #[cfg(any(test, feature = "fuzz"))]
 pub use table::fuzz_table;

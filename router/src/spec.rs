@@ -46,6 +46,27 @@ pub struct RouteSpec {
     /// Protocols that a client may upgrade to, like `websocket`; none by default.
     #[serde(default)]
     pub upgrade: Vec<String>,
+    /// Turn calls of gRPC-Web into calls of gRPC.
+    #[serde(default)]
+    pub grpc_web: Option<GrpcWebSpec>,
+}
+
+/// gRPC-Web on a route, and what pages may do.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GrpcWebSpec {
+    /// Pages that may call, as origins like `https://shop.example.com`, or `*`.
+    #[serde(default)]
+    pub allow_origins: Vec<String>,
+    /// Fields that a page may send beside those of gRPC-Web.
+    #[serde(default)]
+    pub allow_headers: Vec<String>,
+    /// Fields that a page may read beside those of gRPC-Web.
+    #[serde(default)]
+    pub expose_headers: Vec<String>,
+    /// Limit of one message of a request in bytes; 4 MiB by default.
+    #[serde(default, deserialize_with = "bytes")]
+    pub message_bytes_max: Option<u64>,
 }
 
 /// Which bodies a route buffers, and how much of them.

@@ -35,6 +35,7 @@ impl Facts {
         faults.extend(cluster.and_then(|at| self.expect_protocol(place, at, expected)));
         check_limits(item, spec, faults);
         check_upgrades(item, spec, faults);
+        let grpc_web = self.grpc_web(item, spec, cluster, faults).map(Arc::new);
         let pages = self.error_pages(item.place(&["error_pages"]), &spec.error_pages, faults);
         RoutePlan {
             // A route without a cluster is only made beside a fault.
@@ -46,6 +47,7 @@ impl Facts {
             buffer_reply_bytes_max: spec.buffer.reply,
             error_pages: Arc::new(pages),
             upgrade: spec.upgrade.iter().map(|token| token.to_ascii_lowercase()).collect(),
+            grpc_web,
         }
     }
 }

@@ -190,6 +190,7 @@ fn every_key_has_an_example() {
         missing::<RouteSpec>(&roots, &["routes", "*"]),
         missing::<router::MatchSpec>(&roots, &["routes", "*", "match"]),
         missing::<router::BufferSpec>(&roots, &["routes", "*", "buffer"]),
+        missing::<router::GrpcWebSpec>(&roots, &["routes", "*", "grpc_web"]),
         missing::<router::ErrorPageSpec>(&roots, &["routes", "*", "error_pages", "*"]),
     ];
     assert_eq!(lacking.concat(), [] as [String; 0], "add them to a block of a document");
