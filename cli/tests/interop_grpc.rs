@@ -7,11 +7,11 @@ mod support;
 use std::collections::BTreeSet;
 use std::env;
 use std::io::{BufRead, BufReader};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 
-use support::{Authority, Folder, Gateway, Origin, Reply, Setup};
+use support::{Authority, Folder, Gateway, Origin, Reply, Setup, until};
 
 /// A script of `tests/interop`, killed at the end of its test.
 struct Script {
@@ -317,4 +317,32 @@ fn a_page_asks_before_it_calls() {
     assert_eq!(ask(PAGE, "PUT").status, 404, "no route takes it");
     let reasons: Vec<_> = web.gateway.log(3).iter().map(|line| line["reason"].clone()).collect();
     assert_eq!(reasons, ["grpc_web_preflight", "origin_refused", "no_route"]);
+}
+
+/// A server of HTTP/2 that knows nothing of gRPC says what it says.
+#[test]
+fn a_reply_that_is_none_of_grpc_keeps_its_status() {
+    let folder = Folder::new();
+    Authority::new(&folder, "ca").issue(&folder, "edge", &["edge.test"]);
+    let address = Origin::absent();
+    let mut command = Command::new("nghttpd");
+    command.args(["--no-tls", "-a", "127.0.0.1", "-d"]).arg(folder.path());
+    command.arg(address.port().to_string()).stdin(Stdio::null()).stdout(Stdio::piped());
+    let mut child = command.spawn().expect("nghttpd is needed");
+    let lines = BufReader::new(child.stdout.take().expect("standard output is piped"));
+    let _server = Script { child, lines };
+    until("nghttpd accepts", || TcpStream::connect(address).is_ok());
+    let rest = format!(
+        "clusters: {{c: {{endpoints: ['{address}'], protocol: http2}}}}\n\
+         routes: [{{id: r, cluster: c, grpc_web: {{allow_origins: ['*']}}}}]\n"
+    );
+    let gateway = Setup::config(&config(&folder, "", &rest)).start();
+    let mut client = gateway.client();
+    let (body, origin) = ("AAAAAAA=", "Origin: https://any.test\r\nContent-Length: 8\r\n");
+    client.send(format!("POST /none HTTP/1.1\r\nHost: t\r\n{TEXT}{origin}\r\n{body}"));
+    let reply = client.reply().expect("a reply");
+    assert_eq!((reply.status, reply.field("grpc-status")), (404, Some("12")), "{reply:?}");
+    assert_eq!(reply.field("access-control-allow-origin"), Some("*"));
+    assert!(reply.text().contains("404"), "its body is there: {}", reply.text());
+    assert_eq!(gateway.log(1)[0]["grpc_status"], 12);
 }
