@@ -293,6 +293,25 @@ fn what_is_wrong_has_a_status_of_grpc() {
     web.gateway.until_idle();
 }
 
+/// What has begun cannot end with a status any more: it must not look whole.
+#[test]
+fn a_reply_that_has_begun_is_cut_at_the_deadline() {
+    let web = Web::start();
+    for buffered in ["", "X-Buffer: 1\r\n"] {
+        let mut client = web.gateway.client();
+        client.send(format!(
+            "POST /ringway.test.Echo/Begin HTTP/1.1\r\nHost: t\r\n{TEXT}{buffered}\
+             Grpc-Timeout: 700m\r\nContent-Length: 8\r\n\r\nAAAAAAA="
+        ));
+        assert_eq!(client.head().expect("a head").status, 200);
+        assert_eq!(client.exactly(22).expect("a chunk"), b"10\r\nAAAAAAYKAmhpECo=\r\n");
+        assert_eq!(client.rest().unwrap_or_default(), b"", "no last chunk");
+    }
+    for line in web.gateway.log(2) {
+        assert_eq!((&line["grpc_status"], &line["reason"]), (&4.into(), &"request_timeout".into()));
+    }
+}
+
 #[test]
 fn a_page_asks_before_it_calls() {
     let web = Web::start();

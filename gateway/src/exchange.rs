@@ -108,7 +108,7 @@ async fn serve(track: &Track, down: &End, request: &mut Head, end: bool) -> Resu
     };
     if let Some(web) = track.web() {
         web.edit(request, matches!(body, Body::None));
-        // What would tell its page to go on is no browser's to wait for, nor a server's to say.
+        // Servers of gRPC send no 100: who waits for one is told here.
         collect::answer_expectation(&track.state, down, request);
     }
     attempt::forward(track, down, &plan, request, &body).await

@@ -97,8 +97,8 @@ impl Lane<'_> {
         })
     }
 
-    /// The message ends with trailers: what is its last piece in their place, where they do not
-    /// go on.
+    /// The message ends, with trailers if it has any. Gives its last piece where something is made
+    /// of them; they do not go on then.
     fn end(&self, trailers: Option<&Head>) -> Result<Option<Buf>, BadBody> {
         let Some(change) = self.change else { return Ok(None) };
         let Some(transform) = &mut *change.borrow_mut() else { return Ok(None) };

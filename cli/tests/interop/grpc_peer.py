@@ -3,6 +3,7 @@
 Usage: grpc_peer.py PORT. It prints `ready` once it accepts, and serves until it is killed.
 """
 import sys
+import threading
 from concurrent import futures
 
 import grpc
@@ -12,7 +13,8 @@ REPLY = b"\x0a\x02hi\x10\x2a"
 
 
 def echo(request, context):
-    context.send_initial_metadata((("x-quota", "7"),)) if b"hi" in request else None
+    if b"hi" in request:
+        context.send_initial_metadata((("x-quota", "7"),))
     if b"err" in request:
         context.abort(grpc.StatusCode.NOT_FOUND, "n\u00e3o 100% found")
     if b"size" in request:
@@ -25,6 +27,13 @@ def many(request, context):
         yield REPLY
 
 
+def begin(request, context):
+    ended = threading.Event()
+    context.add_callback(ended.set)
+    yield REPLY
+    ended.wait(60)
+
+
 def metadata(request, context):
     given = dict(context.invocation_metadata())
     names = ("content-type", "x-grpc-web", "grpc-accept-encoding", "x-sent")
@@ -34,6 +43,7 @@ def metadata(request, context):
 HANDLERS = {
     "Echo": grpc.unary_unary_rpc_method_handler(echo),
     "Many": grpc.unary_stream_rpc_method_handler(many),
+    "Begin": grpc.unary_stream_rpc_method_handler(begin),
     "Metadata": grpc.unary_unary_rpc_method_handler(metadata),
 }
 
