@@ -616,10 +616,11 @@ impl Conn {
         true
     }
 
-    /// Ends a connection whose client takes nothing of its last reply any more. While an exchange
-    /// runs, that is the exchange's to notice.
+    /// Ends a connection whose peer takes nothing any more of what an exchange left behind: the
+    /// last reply, or on a shared link that a stream was broken off. While an exchange runs, that
+    /// is the exchange's to notice.
     fn cut_if_stalled(&self) -> bool {
-        if self.role() == Role::Client || !self.is_idle() || self.stream.queued() == 0 {
+        if !self.is_idle() || self.stream.queued() == 0 {
             return false;
         }
         let now = self.state.shard.now();
@@ -629,7 +630,9 @@ impl Conn {
             self.arm(Some(until));
             return false;
         }
-        self.state.metrics.word(WordFamily::ConnectionCloses, "write_stalled");
+        if self.role() == Role::Server {
+            self.state.metrics.word(WordFamily::ConnectionCloses, "write_stalled");
+        }
         self.closed.set(true);
         self.stream.reset();
         true
