@@ -217,6 +217,7 @@ impl<'a> Relay<'a> {
             };
             if let Moved::Trailers(trailers) = moved {
                 moved = end_request(&mut self.request, up, &lane, Some(&trailers));
+                self.track.state.give_head(trailers);
             }
             match moved {
                 Moved::Some => self.track.request_progress(),
@@ -248,7 +249,9 @@ impl<'a> Relay<'a> {
             };
             match step(&mut self.reply, source, self.down, &lane, cx) {
                 Moved::Trailers(trailers) => {
-                    if self.reply_trailers(&trailers)? {
+                    let is_over = self.reply_trailers(&trailers)?;
+                    self.track.state.give_head(trailers);
+                    if is_over {
                         return Ok(Poll::Ready(()));
                     }
                 }
