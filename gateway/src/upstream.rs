@@ -202,6 +202,7 @@ async fn find(
     deadline: std::time::Instant,
 ) -> Result<Link, Failure> {
     let state = &track.state;
+    let mut fresh = fresh;
     loop {
         if !fresh && let Some(end) = endpoint.take_idle() {
             state.metrics.add(Metric::UpstreamReuses, 1);
@@ -209,6 +210,9 @@ async fn find(
         }
         if endpoint.dials.get() {
             wait(state, endpoint, deadline).await?;
+            // What was made meanwhile is fresh: a burst that one link refused needs one more, not
+            // one each.
+            fresh = false;
             continue;
         }
         if let Some(permit) = Permit::take(endpoint) {
