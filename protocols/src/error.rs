@@ -289,6 +289,32 @@ faults! {
     ServerNameUnknown = "server_name_unknown", 0;
     /// The body is no sequence of whole messages (PROTOCOL-HTTP2.md of gRPC).
     BadGrpcMessage = "bad_grpc_message", 400;
+    /// A connection that begins like no protocol that is known here.
+    UnknownProtocol = "unknown_protocol", 0;
+    /// A connection that begins in a protocol which its listener does not take.
+    ProtocolNotAllowed = "protocol_not_allowed", 0;
+    /// The banner of SSH (RFC 4253 §4.2).
+    SshBanner = "ssh_banner", 0;
+    /// Options of telnet (RFC 854).
+    TelnetOptions = "telnet_options", 0;
+    /// A ClientHello of SSL 2.0, which nobody may answer (RFC 6176).
+    Sslv2Hello = "sslv2_hello", 0;
+    /// A mesh header (`FF AF`) before a Thrift message.
+    MeshHeader = "mesh_header", 0;
+    /// A Thrift frame with a length of 64 bits (`BIGF`).
+    ThriftBigFrame = "thrift_big_frame", 0;
+    /// The SETUP frame of RSocket: Thrift over Rocket.
+    RocketSetup = "rocket_setup", 0;
+    /// A frame of Kitex that holds protobuf (`90 01`).
+    KitexProtobuf = "kitex_protobuf", 0;
+    /// A TTHeader frame of a stream: flag 0x02.
+    TtheaderStreaming = "ttheader_streaming", 0;
+    /// Thrift messages without a version, which this listener does not take.
+    LaxBinaryOff = "lax_binary_off", 0;
+    /// A Thrift frame, or a message without one, over `thrift_frame_bytes_max`.
+    ThriftFrameTooLarge = "thrift_frame_too_large", 0;
+    /// A Thrift frame that is empty, or shorter than the headers in it.
+    BadThriftFrame = "bad_thrift_frame", 0;
     /// The exchange was given up by this side.
     Cancelled = "cancelled", 0;
 }

@@ -52,6 +52,7 @@
     deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)
 )]
 
+pub mod detect;
 mod error;
 pub mod forwarded;
 pub mod grpc;
@@ -67,6 +68,7 @@ pub mod path;
 pub mod proxy_header;
 mod raw;
 mod spec;
+pub mod thrift;
 mod transform;
 mod wire;
 
