@@ -315,6 +315,42 @@ faults! {
     ThriftFrameTooLarge = "thrift_frame_too_large", 0;
     /// A Thrift frame that is empty, or shorter than the headers in it.
     BadThriftFrame = "bad_thrift_frame", 0;
+    /// A Thrift message whose first bytes are of no version or type that there is.
+    BadThriftMessage = "bad_thrift_message", 400;
+    /// A method or service name that is empty, over 256 bytes, or no identifier.
+    BadThriftName = "bad_thrift_name", 400;
+    /// A struct with a type that there is not, a negative length, or an integer that is too long.
+    BadThriftStruct = "bad_thrift_struct", 400;
+    /// A length or count of a struct goes beyond the struct's frame.
+    ThriftStructTruncated = "thrift_struct_truncated", 400;
+    /// Structs and containers in each other, deeper than `thrift_depth_max`.
+    ThriftTooDeep = "thrift_too_deep", 400;
+    /// Bytes in a frame behind the end of its message.
+    ThriftFrameGarbage = "thrift_frame_garbage", 400;
+    /// A TTHeader whose sizes do not add up, or with a block that there is not.
+    BadTtheader = "bad_ttheader", 0;
+    /// A THeader whose sizes do not add up.
+    BadTheader = "bad_theader", 0;
+    /// A header names a protocol for its payload that is not spoken here, or not the one there is.
+    UnknownPayloadProtocol = "unknown_payload_protocol", 0;
+    /// A header names a transform that is not known here.
+    UnknownTransform = "unknown_transform", 0;
+    /// A payload that its transform cannot have made.
+    BadZlib = "bad_zlib", 0;
+    /// A compressed payload that grows beyond `thrift_frame_bytes_max`.
+    InflatedTooLarge = "inflated_too_large", 0;
+    /// A message of a type that this side is never sent: a reply to a server, a call to a client.
+    UnexpectedThriftMessage = "unexpected_thrift_message", 400;
+    /// A message in another dialect than the connection's first one.
+    DialectChanged = "dialect_changed", 400;
+    /// A reply to a call that nobody waits for.
+    UnknownSeqid = "unknown_seqid", 0;
+    /// The sequence ids of a reply's header and of its message are of different calls.
+    SeqidMismatch = "seqid_mismatch", 0;
+    /// A reply to a oneway call.
+    ReplyToOneway = "reply_to_oneway", 0;
+    /// A reply that names another method than its call.
+    ReplyNameMismatch = "reply_name_mismatch", 0;
     /// The exchange was given up by this side.
     Cancelled = "cancelled", 0;
 }
