@@ -8,9 +8,10 @@
 )]
 
 use super::dialect::Encoding;
-use super::exception;
+use super::header::{self, Limits};
 use super::message::{self, Step};
 use super::walk::Walk;
+use super::{exception, theader, ttheader};
 use crate::error::Fault;
 
 /// A message in an encoding that the first byte chooses, cut as its second byte says.
@@ -68,4 +69,29 @@ fn walk(encoding: Encoding, pieces: &[&[u8]]) -> Result<Option<usize>, Fault> {
         assert_eq!(walked.used, piece.len(), "nothing is left over");
     }
     Ok(None)
+}
+
+/// A THeader or a TTHeader; what was read of it can be written again and then reads the same.
+pub fn fuzz_headers(data: &[u8]) {
+    let [mode, bytes @ ..] = data else { return };
+    let limits = Limits { frame_bytes_max: 4096, header_bytes_max: 2048, keys_max: 20 };
+    if mode & 1 == 0 {
+        let Ok(header::Step::Done(head)) = theader::read(bytes, &limits) else { return };
+        let mut out = Vec::new();
+        let mut writer = theader::Writer::new(head.flags, head.seqid, 0, head.is_zlib, &mut out);
+        theader::pairs(&bytes[head.blocks]).for_each(|pair| writer.push(pair.unwrap()));
+        assert!(writer.finish(head.payload_len));
+        let payload = bytes.get(head.len..).unwrap_or_default();
+        if let Ok(plain) = theader::inflate(payload, 10_000) {
+            assert!(plain.len() <= 10_000);
+        }
+    } else {
+        let Ok(header::Step::Done(head)) = ttheader::read(bytes, &limits) else { return };
+        let mut out = Vec::new();
+        let mut writer = ttheader::Writer::new(head.flags, head.seqid, head.protocol, &mut out);
+        ttheader::pairs(&bytes[head.blocks]).for_each(|pair| writer.push(pair.unwrap()));
+        assert!(writer.finish(head.payload_len));
+        let header::Step::Done(again) = ttheader::read(&out, &limits).unwrap() else { panic!() };
+        assert_eq!((again.seqid, again.payload_len), (head.seqid, head.payload_len));
+    }
 }

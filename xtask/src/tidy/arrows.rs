@@ -44,6 +44,7 @@ const OWNED: &[(&str, &[&str])] = &[
     ("libc", &["engine"]),
     ("loona-hpack", &["protocols"]),
     ("matchit", &["bench"]),
+    ("flate2", &["protocols"]),
     ("foldhash", &["protocols", "router", "control"]),
     ("hashbrown", &["control"]),
     ("form_urlencoded", &["control", "cli"]),
