@@ -88,6 +88,31 @@ pub struct WireSpec {
     /// HTTP/2: time for the preface and the acknowledgement of our SETTINGS. Over it:
     /// `settings_timeout`.
     pub h2_settings_timeout: Duration,
+    /// Thrift: bytes of a frame, without its length, or of an unframed struct. 16 MiB holds both
+    /// common defaults, Apache's 16 384 000 and volo's 16 777 216. Nothing is set aside for it: but
+    /// for a compressed payload, twice this at most, a frame passes through as it comes. Over it:
+    /// `thrift_frame_too_large`. Values over 0x3fffffff act like it.
+    pub thrift_frame_bytes_max: u32,
+    /// Thrift: bytes of a THeader or TTHeader behind their 14 fixed ones. 64 KiB = 128 keys with
+    /// values of 500 B; the largest that can be said is 4 x 65535 B. Over it: `head_too_large`.
+    pub thrift_header_bytes_max: u32,
+    /// Thrift: keys of a header; 128 of TTHeader's smallest take 512 B. Each is set among those
+    /// before it: 128 x 127 / 2 = 8128 compares of a name. Over it: `too_many_fields`.
+    pub thrift_keys_max: u16,
+    /// Thrift: structs and containers in each other; 64 as Apache's readers. 8 B of memory a level.
+    /// Over it: `thrift_too_deep`.
+    pub thrift_depth_max: u16,
+    /// Thrift, server role: calls at a time; 128 as streams of HTTP/2. A call counts until it is
+    /// released. At this many the connection is not read from.
+    pub thrift_calls_max: u16,
+    /// Thrift, client role: calls at a time on one connection. 1 suits every server; one that
+    /// answers out of order (TTHeader, THeader) gains from more.
+    pub thrift_link_calls_max: u16,
+    /// Thrift: messages without a version are taken, where a connection begins with one.
+    pub thrift_lax: bool,
+    /// Thrift, client role: whether a method's name has its service before it
+    /// (TMultiplexedProtocol); `None` is as the caller had it.
+    pub thrift_multiplexed: Option<bool>,
 }
 
 impl WireSpec {
@@ -143,6 +168,14 @@ impl Default for WireSpec {
             h2_ping_interval: None,
             h2_ping_timeout: Duration::from_secs(20),
             h2_settings_timeout: Duration::from_secs(10),
+            thrift_frame_bytes_max: 16 * 1024 * 1024,
+            thrift_header_bytes_max: 64 * 1024,
+            thrift_keys_max: 128,
+            thrift_depth_max: 64,
+            thrift_calls_max: 128,
+            thrift_link_calls_max: 1,
+            thrift_lax: false,
+            thrift_multiplexed: None,
         }
     }
 }
@@ -162,5 +195,6 @@ mod tests {
         let block = u32::from(spec.h2_continuations_max + 1) * 16 * 1024;
         assert!(spec.head_bytes_max <= block, "the largest head must fit into its frames");
         assert!(spec.h2_stream_window_bytes <= spec.h2_connection_window_bytes);
+        assert!(spec.thrift_header_bytes_max < spec.thrift_frame_bytes_max);
     }
 }

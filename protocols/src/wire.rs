@@ -24,6 +24,7 @@ use crate::h2::H2;
 use crate::head::Head;
 use crate::raw::Raw;
 use crate::spec::WireSpec;
+use crate::thrift::{Dialect, Thrift};
 
 /// Which end of the connection a wire plays.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -283,6 +284,8 @@ pub enum AnyWire {
     H1(h1::H1),
     /// HTTP/2. Boxed: an idle HTTP/1 connection must not pay for its size.
     H2(Box<H2>),
+    /// The Thrift family. Boxed for the same reason.
+    Thrift(Box<Thrift>),
     /// Bytes without framing: pass-through.
     Raw(Raw),
 }
@@ -298,6 +301,12 @@ impl AnyWire {
         AnyWire::H2(Box::new(H2::new(role, spec)))
     }
 
+    /// A wire of the Thrift family. A server that is not told its dialect finds it in the first
+    /// message; a client that is not told any can send nothing.
+    pub fn thrift(role: Role, dialect: Option<Dialect>, spec: &Arc<WireSpec>) -> AnyWire {
+        AnyWire::Thrift(Box::new(Thrift::new(role, dialect, spec)))
+    }
+
     /// A wire without framing.
     pub fn raw(role: Role) -> AnyWire {
         AnyWire::Raw(Raw::new(role))
@@ -308,6 +317,7 @@ impl AnyWire {
         match self {
             AnyWire::H1(wire) => wire.held_bytes(),
             AnyWire::H2(wire) => wire.held_bytes(),
+            AnyWire::Thrift(wire) => wire.held_bytes(),
             AnyWire::Raw(_) => 0,
         }
     }
@@ -318,6 +328,7 @@ impl AnyWire {
         match self {
             AnyWire::H1(wire) => wire.restart_idle(now),
             AnyWire::H2(wire) => wire.restart_idle(now),
+            AnyWire::Thrift(wire) => wire.restart_idle(now),
             AnyWire::Raw(_) => {}
         }
     }
@@ -328,7 +339,7 @@ impl AnyWire {
     pub fn answers(&mut self) -> u32 {
         match self {
             AnyWire::H2(wire) => wire.answers(),
-            AnyWire::H1(_) | AnyWire::Raw(_) => 0,
+            AnyWire::H1(_) | AnyWire::Thrift(_) | AnyWire::Raw(_) => 0,
         }
     }
 
@@ -337,7 +348,7 @@ impl AnyWire {
     pub fn must_reset(&self) -> bool {
         match self {
             AnyWire::H1(wire) => wire.must_reset(),
-            AnyWire::H2(_) => false,
+            AnyWire::H2(_) | AnyWire::Thrift(_) => false,
             AnyWire::Raw(wire) => wire.must_reset(),
         }
     }
@@ -347,7 +358,7 @@ impl AnyWire {
     pub fn has_shut(&self) -> bool {
         match self {
             AnyWire::H1(wire) => wire.has_shut(),
-            AnyWire::H2(_) => false,
+            AnyWire::H2(_) | AnyWire::Thrift(_) => false,
             AnyWire::Raw(wire) => wire.has_shut(),
         }
     }
@@ -357,7 +368,7 @@ impl AnyWire {
     pub fn is_tunnel(&self) -> bool {
         match self {
             AnyWire::H1(wire) => wire.is_tunnel(),
-            AnyWire::H2(_) => false,
+            AnyWire::H2(_) | AnyWire::Thrift(_) => false,
             AnyWire::Raw(wire) => wire.is_tunnel(),
         }
     }
@@ -369,6 +380,7 @@ macro_rules! each {
         match $self {
             AnyWire::H1($wire) => $call,
             AnyWire::H2($wire) => $call,
+            AnyWire::Thrift($wire) => $call,
             AnyWire::Raw($wire) => $call,
         }
     };

@@ -7,12 +7,14 @@
     reason = "a fuzz function is meant to panic"
 )]
 
-use super::dialect::Encoding;
+use super::dialect::{Dialect, Encoding, Transport};
 use super::header::{self, Limits};
 use super::message::{self, Step};
+use super::testing::{Message, Peer, carry, deliver, hi, local, request, status};
 use super::walk::Walk;
 use super::{exception, theader, ttheader};
 use crate::error::Fault;
+use crate::{Role, StreamId, Wire, WireSpec};
 
 /// A message in an encoding that the first byte chooses, cut as its second byte says.
 pub fn fuzz_messages(data: &[u8]) {
@@ -94,4 +96,125 @@ pub fn fuzz_headers(data: &[u8]) {
         let header::Step::Done(again) = ttheader::read(&out, &limits).unwrap() else { panic!() };
         assert_eq!((again.seqid, again.payload_len), (head.seqid, head.payload_len));
     }
+}
+
+/// What a wire may hold with the limits of [`fuzz_pair`].
+const HELD_BYTES_MAX: usize = 32 * 1024;
+
+fn dialect(mode: u8) -> Dialect {
+    let transports =
+        [Transport::Framed, Transport::Unframed, Transport::THeader, Transport::TtHeader];
+    let encoding = if mode & 4 == 0 { Encoding::Binary } else { Encoding::Compact };
+    let transport = transports[usize::from(mode & 3)];
+    let is_framed_inside = transport == Transport::TtHeader && mode & 8 != 0;
+    Dialect { is_framed_inside, ..Dialect::new(transport, encoding) }
+}
+
+/// Two wires under a script of two bytes a step: an action and its argument; the first byte is the
+/// dialect. Or, from 128 on, any bytes to one of them.
+pub fn fuzz_pair(data: &[u8]) {
+    let Some((&mode, script)) = data.split_first() else { return };
+    let spec = WireSpec {
+        thrift_frame_bytes_max: 4096,
+        thrift_header_bytes_max: 1024,
+        thrift_keys_max: 10,
+        thrift_depth_max: 8,
+        thrift_calls_max: 4,
+        thrift_link_calls_max: 1 + u16::from(mode >> 4 & 3),
+        thrift_lax: mode & 64 != 0,
+        ..WireSpec::default()
+    };
+    if mode >= 128 {
+        return fuzz_bytes(mode, script, &spec);
+    }
+    let mut client = Peer::new(Role::Client, Some(dialect(mode)), spec.clone());
+    let mut server = Peer::server(spec);
+    for step in script.chunks_exact(2) {
+        play(step[0], step[1], &mut client, &mut server);
+        for peer in [&client, &server] {
+            assert!(peer.wire.held_bytes() <= HELD_BYTES_MAX, "{}", peer.wire.held_bytes());
+        }
+    }
+    carry(&mut client, &mut server, usize::MAX);
+    assert_eq!((client.failed, server.failed), (None, None), "nobody did wrong");
+}
+
+/// Bytes from a peer, in several cuts; all must agree.
+fn fuzz_bytes(mode: u8, bytes: &[u8], spec: &WireSpec) {
+    let run = |step: usize| {
+        let mut peer = match mode & 32 {
+            0 => Peer::server(spec.clone()),
+            _ => Peer::new(Role::Client, Some(dialect(mode)), spec.clone()),
+        };
+        if mode & 32 == 0 {
+            peer.echoes = mode & 1 == 0;
+        } else {
+            peer.ask("CALL", "/-/a");
+        }
+        for piece in bytes.chunks(step) {
+            peer.feed(piece);
+            assert!(peer.wire.held_bytes() <= HELD_BYTES_MAX, "{}", peer.wire.held_bytes());
+        }
+        let said = (peer.said(), peer.wrote(), peer.sides());
+        peer.eof();
+        (said, peer.said(), peer.sides())
+    };
+    let whole = run(bytes.len().max(1));
+    for step in [1, 2, 3 + bytes.len() % 11] {
+        assert_eq!(run(step), whole, "pieces of {step}");
+    }
+}
+
+fn play(action: u8, arg: u8, client: &mut Peer, server: &mut Peer) {
+    let key = u32::from(arg & 3);
+    match action % 9 {
+        0 | 1 => begin(arg, client),
+        2 => deliver(client, server, usize::from(arg)),
+        3 => deliver(server, client, usize::from(arg)),
+        4 => answer(key, arg, server),
+        5 => client.release(key),
+        6 => server.release(key),
+        7 => {
+            let peer = if arg & 4 == 0 { client } else { server };
+            peer.with(|wire, cx| wire.reset(StreamId(key), Fault::Cancelled, cx));
+        }
+        _ => carry(client, server, 1 + usize::from(arg)),
+    }
+}
+
+fn begin(arg: u8, client: &mut Peer) {
+    let Some(key) = client.wire.open() else { return };
+    let encoding = client.wire.dialect().unwrap().encoding;
+    let mut head = request(if arg & 1 == 0 { "CALL" } else { "ONEWAY" }, "/Echo/echo", encoding);
+    if arg & 2 != 0 {
+        head.push(b"traceparent", b"00-1");
+        head.push(b"%k%01", b"%00");
+    }
+    if client.wire.ready(key) {
+        client.send(key.0, &head, hi(encoding)).unwrap();
+    } else {
+        client.release(key.0);
+    }
+}
+
+fn answer(key: u32, arg: u8, server: &mut Peer) {
+    let Some(dialect) = server.wire.dialect() else { return };
+    let whole = |message: &mut Option<Message>| message.take_if(|one| one.is_whole).is_some();
+    if !server.messages.get_mut(key as usize).is_some_and(whole) {
+        return;
+    }
+    if !server.wire.ready(StreamId(key)) || arg & 4 != 0 {
+        let _ = server.head(key, &local(503, "word"), true);
+        server.release(key);
+        return;
+    }
+    let body = hi(dialect.encoding);
+    if server.head(key, &status(200, dialect.encoding, body.len()), false).is_ok() {
+        let split = usize::from(arg >> 3).min(body.len());
+        server.push(key, &body[..split], false).unwrap();
+        if split < body.len() {
+            server.push(key, &body[split..], true).unwrap();
+        }
+    }
+    server.release(key);
 }

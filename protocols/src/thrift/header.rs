@@ -58,7 +58,6 @@ pub enum Step {
 
 /// The fixed fields.
 pub(super) struct Fixed {
-    pub(super) magic: u16,
     pub(super) flags: u16,
     pub(super) seqid: u32,
     /// Bytes up to the payload.
@@ -70,6 +69,7 @@ pub(super) struct Fixed {
 /// Reads the fixed fields and waits for the rest; `bad` is the fault of sizes that do not add up.
 pub(super) fn read_fixed(
     bytes: &[u8],
+    magic: u16,
     limits: &Limits,
     bad: Fault,
 ) -> Result<Result<Fixed, usize>, Fault> {
@@ -79,6 +79,9 @@ pub(super) fn read_fixed(
     let Some([_, _, _, _, m0, m1, f0, f1, s0, s1, s2, s3, w0, w1]) = bytes.first_chunk() else {
         return Ok(Err(FIXED_BYTES));
     };
+    if u16::from_be_bytes([*m0, *m1]) != magic {
+        return Err(bad);
+    }
     let size = 4 * u32::from(u16::from_be_bytes([*w0, *w1]));
     if size > limits.header_bytes_max {
         return Err(Fault::HeadTooLarge);
@@ -89,7 +92,6 @@ pub(super) fn read_fixed(
         return Ok(Err(len));
     }
     Ok(Ok(Fixed {
-        magic: u16::from_be_bytes([*m0, *m1]),
         flags: u16::from_be_bytes([*f0, *f1]),
         seqid: u32::from_be_bytes([*s0, *s1, *s2, *s3]),
         len,

@@ -54,13 +54,10 @@ pub struct Pair<'a> {
 /// `bad_theader`, `unknown_payload_protocol`, `unknown_transform`, `head_too_large`,
 /// `too_many_fields`, and those of the frame.
 pub fn read(bytes: &[u8], limits: &Limits) -> Result<Step, Fault> {
-    let fixed = match header::read_fixed(bytes, limits, Fault::BadTheader)? {
+    let fixed = match header::read_fixed(bytes, MAGIC, limits, Fault::BadTheader)? {
         Ok(fixed) => fixed,
         Err(need) => return Ok(Step::Need(need)),
     };
-    if fixed.magic != MAGIC {
-        return Err(Fault::BadTheader);
-    }
     if fixed.payload_len == 0 {
         return Err(Fault::BadThriftFrame);
     }

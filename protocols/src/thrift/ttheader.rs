@@ -60,7 +60,7 @@ pub enum Pair<'a> {
 /// `bad_ttheader`, `ttheader_streaming`, `unknown_payload_protocol`, `unknown_transform`,
 /// `head_too_large`, `too_many_fields`, and those of the frame.
 pub fn read(bytes: &[u8], limits: &Limits) -> Result<Step, Fault> {
-    let fixed = match header::read_fixed(bytes, limits, Fault::BadTtheader)? {
+    let fixed = match header::read_fixed(bytes, MAGIC, limits, Fault::BadTtheader)? {
         Ok(fixed) => fixed,
         Err(need) => return Ok(Step::Need(need)),
     };
@@ -71,7 +71,7 @@ pub fn read(bytes: &[u8], limits: &Limits) -> Result<Step, Fault> {
         return Err(Fault::BadThriftFrame);
     }
     let [protocol, transforms] = match bytes.get(FIXED_BYTES..).and_then(<[u8]>::first_chunk) {
-        Some(two) if fixed.magic == MAGIC => *two,
+        Some(two) => *two,
         _ => return Err(Fault::BadTtheader),
     };
     if !PROTOCOLS.contains(&protocol) {
