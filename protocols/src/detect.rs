@@ -7,11 +7,12 @@
 //! the rest is not its business.
 //!
 //! D1 A verdict never changes with more bytes. D2 `More` is said only while several verdicts are
-//! possible; 24 bytes settle everything but lax Thrift, whose method name has to be seen whole.
+//! possible; 35 bytes settle everything (an empty line, the longest method and what is behind it)
+//! but lax Thrift, whose method name has to be seen whole.
 //! D3 A PROXY header is looked for only where the caller says so; behind it, and inside TLS, the
 //! caller asks anew without. D4 Nothing is consumed.
 //!
-//! Cost: a few compares; the prefix is read again at each call, 24 bytes of it at most, or 270.
+//! Cost: a few compares; the prefix is read again at each call, 35 bytes of it at most, or 270.
 
 use crate::error::Fault;
 use crate::h2;
@@ -328,7 +329,7 @@ pub fn fuzz_detect(data: &[u8]) {
         let found = detect(bytes.get(..len).unwrap_or_default(), &options);
         match settled {
             None if found != Detected::More => settled = Some(found),
-            None => assert!(len < if options.lax { 270 } else { 33 }, "undecided at {len}"),
+            None => assert!(len < if options.lax { 270 } else { 35 }, "undecided at {len}"),
             Some(before) => assert_eq!(found, before, "at {len}"),
         }
     }
@@ -472,6 +473,14 @@ mod tests {
         assert_eq!(refused(b"PRI * HTTP/1.1"), "bad_preface");
         assert_eq!(refused(b"\x05\x01\0\x01"), "thrift_frame_too_large");
         assert_eq!(refused(b"{"), "unknown_protocol");
+    }
+
+    #[test]
+    fn a_method_is_not_waited_for_without_end() {
+        let line = |len: usize| [b"\r\n", "M".repeat(len).as_bytes()].concat();
+        assert_eq!(detect(&line(32), &PLAIN), Detected::More);
+        assert_eq!(detect(&[&line(32)[..], b" "].concat(), &PLAIN), Detected::Http1);
+        assert_eq!(detect(&line(33), &PLAIN), Detected::Refused(Fault::UnknownProtocol));
     }
 
     #[test]

@@ -36,7 +36,7 @@ fn read_strict(bytes: &[u8]) -> Result<Step, Fault> {
 fn read_lax(bytes: &[u8]) -> Result<Step, Fault> {
     let Some(name_len) = number(bytes, 0) else { return Ok(Step::Need(4)) };
     let name_len = check_len(name_len)?;
-    let Some(&kind) = bytes.get(4 + name_len) else { return Ok(Step::Need(9 + name_len)) };
+    let Some(&kind) = bytes.get(4 + name_len) else { return Ok(Step::Need(5 + name_len)) };
     let kind = Kind::find(kind).ok_or(Fault::BadThriftMessage)?;
     let Some(seqid) = number(bytes, 5 + name_len) else { return Ok(Step::Need(9 + name_len)) };
     let name = 4..4 + name_len;

@@ -23,8 +23,8 @@
 //! ToService or THeader's `service_name`; discovery's name is one of the last two.
 //!
 //! A1 Payload is the struct's bytes, untouched: `Data` is a range of the input, but for a
-//!    compressed one, which is `Copied`. No message is said to be whole whose struct does not end with its
-//!    frame, so nothing can hide behind it.
+//!    compressed one, which is `Copied`. No message is said to be whole whose struct does not end
+//!    with its frame, so nothing can hide behind it.
 //! A2 The first message settles a server's dialect, if nobody told it; each later one is in it.
 //! A3 Sequence ids are this connection's: a client numbers its calls anew, 1 and up, in the header
 //!    and in the message; a server gives each reply those of its request.

@@ -306,6 +306,14 @@ fn a_caller_hears_what_was_wrong_with_its_message() {
 }
 
 #[test]
+fn a_lax_message_is_judged_by_its_type_as_soon_as_it_is_there() {
+    let spec = WireSpec { thrift_lax: true, ..WireSpec::default() };
+    let call = b"\0\0\0\x04echo\x01\0\0\0\0\x0c\0\x01\0\0";
+    let said = server_says(&[&call[..], b"\0\0\0\0\x29"].concat(), &spec);
+    assert!(said.ends_with("0 end\nfault bad_thrift_message"), "{said}");
+}
+
+#[test]
 fn an_unframed_struct_has_a_bound() {
     let spec = WireSpec { thrift_frame_bytes_max: 20, ..WireSpec::default() };
     let fits = message(1, "e", 1, b"\x0b\0\x01\0\0\0\x0c0123456789ab\0");
