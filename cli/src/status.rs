@@ -165,6 +165,7 @@ fn row(shard: u16, info: &ConnectionInfo, snapshot: &Snapshot, now: Instant) -> 
         "protocol": match info.protocol {
             gateway::PROTOCOL_HTTP1 => Some("http1"),
             gateway::PROTOCOL_TCP => Some("tcp"),
+            gateway::PROTOCOL_THRIFT => Some("thrift"),
             _ => None,
         },
         "state": if info.state == gateway::STATE_BUSY { "busy" } else { "idle" },

@@ -44,11 +44,12 @@ mod overlay;
 mod route;
 mod single;
 mod stream;
+mod thrift;
 mod tls;
 mod web;
 
 /// Protocols other builds speak: refused by name.
-const PROTOCOLS_LATER: &[&str] = &["http3", "grpc", "thrift", "tls"];
+const PROTOCOLS_LATER: &[&str] = &["http3", "grpc", "tls"];
 
 /// Largest weight of an endpoint; keeps all sums and products far below 64 bits.
 const WEIGHT_MAX: u32 = 65_535;
@@ -275,6 +276,9 @@ impl Compile<'_> {
         if let Some(why) = spec.protocol.as_deref().and_then(protocol_fault) {
             self.fault(item.place(&["protocol"]), why);
         }
+        if let Some(thrift) = &spec.thrift {
+            self.check_thrift(item, thrift, protocol(spec));
+        }
         if let Some(name) = spec.proxy_protocol.as_deref().filter(|name| proxy(name).is_none()) {
             let message = format!("proxy_protocol `{}` is neither v1 nor v2", shorten(name));
             self.fault(item.place(&["proxy_protocol"]), message);
@@ -381,6 +385,7 @@ fn cluster(
         name: item.name.clone(),
         endpoints,
         protocol: protocol(&spec),
+        thrift: spec.thrift.as_ref().map(thrift::dialect).unwrap_or_default(),
         proxy_header: spec.proxy_protocol.as_deref().and_then(proxy),
         balance: spec.balance,
         connect_timeout: spec.connect_timeout.unwrap_or(settings.connect_timeout()),
@@ -416,7 +421,8 @@ fn language(spec: &ClusterSpec) -> String {
     let proxy = spec.proxy_protocol.as_deref().unwrap_or_default();
     // A link is as trustworthy as what was asked of it when it was made.
     let tls = spec.tls.as_ref().map(|tls| format!(" {tls:?}")).unwrap_or_default();
-    format!("{}{proxy}{tls}", protocol(spec).as_str())
+    let thrift = spec.thrift.as_ref().map(|thrift| format!(" {:?}", thrift::dialect(thrift)));
+    format!("{}{}{proxy}{tls}", protocol(spec).as_str(), thrift.unwrap_or_default())
 }
 
 fn protocol_fault(name: &str) -> Option<String> {
@@ -430,7 +436,7 @@ fn protocol_fault(name: &str) -> Option<String> {
 }
 
 /// The protocols of this build.
-const SPOKEN: &str = "http1, http2 and tcp";
+const SPOKEN: &str = "http1, http2, thrift, tcp";
 
 /// An address as typed.
 enum Address {

@@ -62,7 +62,6 @@ const LATER: &[&str] = &[
     "split",
     "sticky",
     "telemetry",
-    "thrift",
     "transcode",
     "websocket",
 ];

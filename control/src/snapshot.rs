@@ -84,6 +84,13 @@ pub enum Speaks {
     Http1,
     /// HTTP/2 alone.
     Http2,
+    /// The Thrift family, and what is named of HTTP beside it: the first bytes tell.
+    Thrift {
+        /// HTTP/1.1 as well.
+        http1: bool,
+        /// HTTP/2 as well.
+        http2: bool,
+    },
     /// Whatever it is, it is passed through.
     Tcp,
 }
@@ -92,10 +99,11 @@ impl Speaks {
     /// What is offered by ALPN, the preferred one first.
     pub(crate) fn alpn(self) -> &'static [&'static str] {
         match self {
-            Speaks::Http => &["h2", "http/1.1"],
-            Speaks::Http1 => &["http/1.1"],
-            Speaks::Http2 => &["h2"],
-            Speaks::Tcp => &[],
+            Speaks::Http | Speaks::Thrift { http1: true, http2: true } => &["h2", "http/1.1"],
+            Speaks::Http1 | Speaks::Thrift { http1: true, http2: false } => &["http/1.1"],
+            Speaks::Http2 | Speaks::Thrift { http1: false, http2: true } => &["h2"],
+            // Callers of Thrift name no protocol.
+            Speaks::Tcp | Speaks::Thrift { http1: false, http2: false } => &[],
         }
     }
 }

@@ -60,7 +60,7 @@ pub(crate) async fn gather(
 
 /// Asks a client that waits for it to send its body (RFC 9110 section 10.1.1).
 pub(crate) fn answer_expectation(state: &State, down: &End, request: &mut Head) {
-    if request.remove(b"expect") == 0 {
+    if request.remove(b"expect") == 0 || down.conn().is_thrift() {
         return;
     }
     let mut head = state.take_head();

@@ -23,6 +23,7 @@ use std::time::{Duration, Instant};
 
 use engine::{Buf, Timer};
 use observe::{Gauge, WordFamily};
+use protocols::thrift::Encoding;
 use protocols::{
     AnyWire, Cx, Error, Fault, Head, Length, Mux, ReadSide, Role, Sniff, StreamId, Wire, WriteSide,
     h2,
@@ -154,6 +155,18 @@ impl Conn {
         }
     }
 
+    /// The greeting has found out what the peer speaks, and taken in what it began with.
+    pub(crate) fn speak(&self, wire: AnyWire, first: Buf) {
+        let mut core = self.core.borrow_mut();
+        core.wire = wire;
+        core.rest = Some(first);
+        core.poke = true;
+        drop(core);
+        if self.state.stop.is_set() {
+            self.drain(false);
+        }
+    }
+
     fn speak_h2(&self) {
         let wire = self.listener().and_then(|listener| self.state.h2_wire(listener));
         let mut core = self.core.borrow_mut();
@@ -275,6 +288,28 @@ impl Conn {
         matches!(self.core.borrow().wire, AnyWire::Raw(_))
     }
 
+    pub(crate) fn is_thrift(&self) -> bool {
+        matches!(self.core.borrow().wire, AnyWire::Thrift(_))
+    }
+
+    /// How payload is written on a Thrift connection, once that is known.
+    pub(crate) fn encoding(&self) -> Option<Encoding> {
+        match &self.core.borrow().wire {
+            AnyWire::Thrift(wire) => wire.dialect().map(|dialect| dialect.encoding),
+            _ => None,
+        }
+    }
+
+    /// Whether a message's head has to say how long the message is.
+    pub(crate) fn needs_length(&self) -> bool {
+        self.core.borrow().wire.traits().needs_length
+    }
+
+    /// Whether a link takes several exchanges at a time.
+    pub(crate) fn is_shared(&self) -> bool {
+        self.core.borrow().wire.traits().mux == Mux::Interleaved
+    }
+
     pub(crate) fn one_stream(&self) -> bool {
         self.core.borrow().wire.traits().mux == Mux::One
     }
@@ -358,13 +393,19 @@ impl Conn {
     fn decode(&self) -> Result<Option<Received>, Error> {
         let mut guard = self.core.borrow_mut();
         let core = &mut *guard;
-        if core.wire.sides().read != ReadSide::Open || !core.may_decode() {
+        if core.wire.sides().read != ReadSide::Open {
             return Ok(None);
         }
         if (self.sniffs.get() && core.rest.is_some()) || (core.rest.is_none() && !core.poke) {
             return Ok(None);
         }
-        let (wire, input) = (&mut core.wire, core.rest.as_deref().unwrap_or_default());
+        let may_decode = core.may_decode();
+        if !may_decode && (core.wire.traits().mux != Mux::Serial || !core.poke) {
+            return Ok(None);
+        }
+        // A serial wire that is held up by one reader has still something to say to others.
+        let rest = core.rest.as_deref().filter(|_| may_decode);
+        let (wire, input) = (&mut core.wire, rest.unwrap_or_default());
         let decoded = self.ask(|cx| wire.decode(input, cx))?;
         core.poke = decoded.event.is_some();
         let received = decoded.event.map(|event| Received::new(event, core.rest.as_ref()));
@@ -423,6 +464,12 @@ impl Conn {
                 writer.into_iter().for_each(Waker::wake);
                 return None;
             }
+            Received::Writable(None) if core.wire.traits().mux == Mux::Serial => {
+                drop(guard);
+                // It is about turns, not about room.
+                self.for_each_slot(|slot| slot.writer.take());
+                return None;
+            }
             Received::Writable(None) => {
                 core.writers_wait = true;
                 return None;
@@ -476,7 +523,7 @@ impl Conn {
     /// keeps the mode it began with.
     fn choose_mode(&self, core: &mut Core) {
         let bulk = core.body_bytes > BULK_BODY_BYTES_MIN;
-        if bulk != core.bulk && core.wire.traits().mux == Mux::One {
+        if bulk != core.bulk && core.wire.traits().mux != Mux::Interleaved {
             core.bulk = bulk;
             if bulk { self.stream.bulk() } else { self.stream.heads() }
         }
@@ -484,11 +531,12 @@ impl Conn {
 
     /// The peer sends no more. Streams in progress learn that it left: a client that closes its
     /// side has given up its request, as nginx also reads it. In a tunnel it has ended one
-    /// direction, which the wire says.
+    /// direction, which the wire says; and so it does of Thrift, whose callers leave behind oneways
+    /// that they want done.
     fn end_of_input(&self, clean: bool) -> bool {
         self.core.borrow_mut().eof = Some(clean);
         self.sniffs.set(false);
-        let leaves = !clean || !self.is_tunnel();
+        let leaves = (!clean || !self.is_tunnel()) && !self.is_thrift();
         if self.role() == Role::Server && leaves {
             self.mark_gone();
         }
@@ -516,7 +564,7 @@ impl Conn {
     }
 
     fn watch_hangup(&self, cx: &mut Context<'_>) {
-        if self.role() == Role::Client || self.is_tunnel() {
+        if self.role() == Role::Client || self.is_tunnel() || self.is_thrift() {
             return;
         }
         self.stream.pause();
@@ -563,7 +611,14 @@ impl Conn {
         drop(core);
         self.tell_all(error.fault);
         if self.role() == Role::Server && self.is_idle() {
-            self.state.refused(self, error.fault);
+            match error.fault {
+                fault if self.is_thrift() && fault.status() == 0 => {
+                    let word = fault.reason();
+                    self.state.metrics.word(WordFamily::ConnectionCloses, word);
+                    self.state.log_refusal(self, word);
+                }
+                fault => self.state.refused(self, fault),
+            }
         }
     }
 
@@ -734,7 +789,7 @@ impl Core {
     /// Payload as it waits in a slot: of a multiplexed connection no stream holds more than one
     /// page, and none for a few bytes, since they may be many and slow.
     fn kept(&mut self, id: StreamId, payload: Buf) -> Buf {
-        if self.wire.traits().mux == Mux::One {
+        if self.wire.traits().mux != Mux::Interleaved {
             return payload;
         }
         let is_next = self.slots.get(id).is_some_and(|slot| slot.inbox.is_empty());
@@ -750,15 +805,16 @@ impl Core {
         }
     }
 
-    /// C4, for a one-stream link.
+    /// C4, for a link whose messages come one after the other.
     fn is_wanted(&self) -> bool {
-        let one = self.wire.traits().mux == Mux::One;
-        !one || self.slots.iter().all(|slot| slot.hungry || slot.ended)
+        let mux = self.wire.traits().mux;
+        mux == Mux::Interleaved || self.slots.iter().all(|slot| slot.hungry || slot.ended)
     }
 
-    /// A one-stream wire is stopped by its reader; a multiplexed one is always decoded.
+    /// A wire of whole messages is stopped by the reader of the one that is coming in; one that
+    /// interleaves them is always decoded.
     fn may_decode(&self) -> bool {
-        if self.wire.traits().mux != Mux::One {
+        if self.wire.traits().mux == Mux::Interleaved {
             return true;
         }
         self.slots.iter().all(|slot| slot.inbox_bytes == 0 || slot.has_space())

@@ -96,6 +96,19 @@ impl End {
         Poll::Pending
     }
 
+    /// Ready when a head may be written: it is this stream's turn, whether there is room or not.
+    pub(crate) fn poll_turn(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut core = self.conn.core.borrow_mut();
+        if core.wire.ready(self.id) {
+            return Poll::Ready(());
+        }
+        match core.slots.get(self.id) {
+            Some(slot) => slot.writer = Some(cx.waker().clone()),
+            None => return Poll::Ready(()),
+        }
+        Poll::Pending
+    }
+
     /// Ready when the peer left or broke the protocol while this stream was in progress.
     pub(crate) fn poll_gone(&self, cx: &mut Context<'_>) -> Poll<Fault> {
         let mut core = self.conn.core.borrow_mut();

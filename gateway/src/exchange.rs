@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 use engine::{Address, Timer};
 use observe::{CallSeat, Gauge, Metric, Phase, Place, Protocol, Record, WordFamily};
 use protocols::grpc::Code;
+use protocols::thrift::Encoding;
 use protocols::{AnyWire, Fault, Head, Length, Name, PathRule, Version, Wire as _};
 use router::{Field, ProxyVersion, Query, RouteId};
 
@@ -32,6 +33,7 @@ use crate::hops;
 use crate::relay::Body;
 use crate::shard::{Plan, State, UpstreamTls};
 use crate::stash::Stash;
+use crate::thrift;
 use crate::upstream::Endpoint;
 use crate::web::{self, Web};
 
@@ -53,13 +55,16 @@ async fn run(down: End, mut request: Box<Head>, end: bool) {
         if failure.cause == Cause::ClientGone && down.conn().stream.is_shed() {
             failure.cause = Cause::BufferPressure;
         }
+        if down.conn().is_thrift() && !track.reply_has_started() {
+            thrift::turn(&down).await;
+        }
         conclude(&track, &down, &request, &failure);
     }
     track.settle();
     state.give_timer(timer);
     state.give_head(request);
     if !down.conn().stream_is_raw() {
-        down.conn().stream.annotate(PROTOCOL_HTTP1, STATE_IDLE, track.route());
+        down.conn().stream.annotate(spoken(down.conn()), STATE_IDLE, track.route());
     }
     down.release();
 }
@@ -92,13 +97,16 @@ async fn serve(track: &Track, down: &End, request: &mut Head, end: bool) -> Resu
     }
     let (route, plan) = route(track, down.conn(), request, request.method())?;
     track.enter_web(&plan, request);
-    down.conn().stream.annotate(PROTOCOL_HTTP1, STATE_BUSY, route.0);
+    down.conn().stream.annotate(spoken(down.conn()), STATE_BUSY, route.0);
+    track.thrift.set(thrift::encoding_of(down, request));
     track.follow(route, &plan, request)?;
+    plan.understands(track.thrift.get())?;
     edit(&track.state, down.conn(), &plan, request)?;
-    if track.is_call() {
+    if track.is_call() || track.thrift.get().is_some() {
         grpc::shrink(request, track.time_left());
     }
-    let body = match (request.length(), plan.buffer_request_bytes_max()) {
+    let collected = plan.buffer_request_bytes_max().or(plan.measured_bytes_max(request));
+    let body = match (request.length(), collected) {
         (Length::Empty, _) => Body::None,
         _ if end => Body::None,
         (Length::Exact(_) | Length::Unknown, Some(max)) => {
@@ -244,6 +252,8 @@ fn conclude(track: &Track, down: &End, request: &Head, failure: &Failure) {
         track.state.give_head(trailers);
     } else if track.reply_has_started() {
         down.reset(Fault::BodyTruncated);
+    } else if down.conn().is_thrift() {
+        thrift::answer(track, down, failure);
     } else if track.is_call() {
         let mut head = track.state.take_head();
         grpc::reply(failure, request, &mut head);
@@ -303,6 +313,8 @@ pub(crate) struct Track {
     pub(crate) bytes_out: Cell<u64>,
     pub(crate) body_bytes_max: Cell<Option<u64>>,
     pub(crate) tries: Cell<u8>,
+    /// How the payload is written, where this is a call of Thrift.
+    pub(crate) thrift: Cell<Option<Encoding>>,
     /// `None` once it was handed over, and while nobody reads records.
     record: Cell<Option<Box<Record>>>,
     /// Of the present try.
@@ -352,6 +364,7 @@ impl Track {
             bytes_out: Cell::new(0),
             body_bytes_max: Cell::new(None),
             tries: Cell::new(0),
+            thrift: Cell::new(None),
             record: Cell::new(record),
             endpoint: Cell::new(None),
             route: OnceCell::new(),
@@ -383,7 +396,8 @@ impl Track {
         // An exchange follows one route: what was set before stays.
         let _ = self.route.set((route, plan.clone()));
         self.deadline.set(plan.timeout().map(|timeout| now + timeout));
-        if self.is_call() {
+        // Headers of Thrift carry the same.
+        if self.is_call() || self.thrift.get().is_some() {
             self.limit_call(request)?;
         }
         self.body_bytes_max.set(plan.body_bytes_max());
@@ -455,7 +469,7 @@ impl Track {
 
     /// A wire for a new link of this exchange; `None` before its route is known.
     pub(crate) fn link_wire(&self) -> Option<AnyWire> {
-        self.with_plan(Plan::link_wire)
+        self.with_plan(|plan| plan.link_wire(self.thrift.get()))
     }
 
     /// Whether links of this exchange carry many streams.
@@ -582,6 +596,11 @@ impl Track {
         if self.phase.get().is_none_or(|(_, waits)| waits != cause) {
             self.phase.set(Some((self.state.shard.now() + time, cause)));
         }
+    }
+
+    /// The reply is there and waits for older ones, whose exchanges see to it that they end.
+    pub(crate) fn waits_for_turn(&self) {
+        self.phase.set(None);
     }
 
     fn stage(&self) -> Stage {
@@ -754,6 +773,7 @@ fn describe(record: &mut Record, state: &State, conn: &Conn, request: &Head) {
     record.host.set(request.host());
     record.target.set(request.target());
     record.protocol = match request.version() {
+        _ if conn.is_thrift() => Protocol::Thrift,
         _ if request.length() == Length::Tunnel && request.method().is_empty() => Protocol::Tcp,
         Version::Http10 => Protocol::Http10,
         Version::Http11 => Protocol::Http11,
@@ -766,6 +786,11 @@ fn describe(record: &mut Record, state: &State, conn: &Conn, request: &Head) {
         }
         (peer, _) => place(&peer),
     };
+}
+
+/// What the connection table says of a connection whose requests are routed.
+fn spoken(conn: &Conn) -> u8 {
+    if conn.is_thrift() { PROTOCOL_THRIFT } else { PROTOCOL_HTTP1 }
 }
 
 /// An address as the record keeps it.
@@ -785,6 +810,8 @@ pub(crate) fn place(address: &Address) -> Place {
 pub const PROTOCOL_HTTP1: u8 = 1;
 /// How it names connections that are passed through.
 pub const PROTOCOL_TCP: u8 = 2;
+/// How it names those of Thrift.
+pub const PROTOCOL_THRIFT: u8 = 3;
 /// Between requests.
 pub const STATE_IDLE: u8 = 0;
 /// A request is in progress.

@@ -57,6 +57,8 @@ pub(crate) enum Cause {
     ClientFault(Fault),
     ConnectRefused,
     ConnectTimeout,
+    /// The cluster reads another encoding of Thrift than the call's.
+    EncodingMismatch,
     FirstByteTimeout,
     /// Every link of the endpoint is busy and none came free in time.
     LinksExhausted,
@@ -69,6 +71,8 @@ pub(crate) enum Cause {
     OriginRefused,
     /// The exchange was dropped by a panic.
     Panic,
+    /// A route leads a call of Thrift to a cluster of HTTP, or the other way round.
+    ProtocolMismatch,
     RequestTimeout,
     /// The shard is stopping and its drain deadline passed.
     Stopping,
@@ -123,6 +127,7 @@ impl Failure {
             Cause::ClientGone | Cause::ClientFault(_) | Cause::WriteStalled => Side::Downstream,
             Cause::BufferBudget | Cause::BufferPressure | Cause::LinksExhausted => Side::Ringway,
             Cause::NoEndpoint | Cause::NoRoute => Side::Ringway,
+            Cause::EncodingMismatch | Cause::ProtocolMismatch => Side::Ringway,
             Cause::Panic | Cause::RequestTimeout | Cause::Stopping => Side::Ringway,
             Cause::TunnelIdle => Side::Ringway,
             Cause::ConnectRefused | Cause::ConnectTimeout | Cause::FirstByteTimeout => {
@@ -145,6 +150,7 @@ impl Failure {
             Cause::NoRoute => 404,
             Cause::OriginRefused => 403,
             Cause::TraceRefused => 405,
+            Cause::EncodingMismatch | Cause::ProtocolMismatch => 501,
             Cause::BufferBudget | Cause::BufferPressure | Cause::LinksExhausted => 503,
             Cause::NoEndpoint | Cause::Stopping => 503,
             Cause::ConnectRefused | Cause::UpstreamFault(_) => 502,
@@ -171,6 +177,7 @@ impl Failure {
             Cause::BadPath(fault) | Cause::ClientFault(fault) => fault.reason(),
             Cause::ConnectRefused => "upstream_connect_failed",
             Cause::ConnectTimeout => "upstream_connect_timeout",
+            Cause::EncodingMismatch => "thrift_protocol_mismatch",
             Cause::FirstByteTimeout => "upstream_first_byte_timeout",
             Cause::LinksExhausted => "upstream_links_exhausted",
             Cause::LoopDetected => "loop_detected",
@@ -178,6 +185,7 @@ impl Failure {
             Cause::NoRoute => "no_route",
             Cause::OriginRefused => "origin_refused",
             Cause::Panic => "panic",
+            Cause::ProtocolMismatch => "protocol_mismatch",
             Cause::RequestTimeout => "request_timeout",
             Cause::Stopping => "stopping",
             Cause::TraceRefused => "trace_refused",
@@ -260,6 +268,7 @@ fn phrase(status: u16) -> &'static str {
         408 => "Request Timeout",
         413 => "Content Too Large",
         500 => "Internal Server Error",
+        501 => "Not Implemented",
         502 => "Bad Gateway",
         503 => "Service Unavailable",
         504 => "Gateway Timeout",

@@ -1,6 +1,7 @@
 //! What comes before the wire: the PROXY header of a connection, where its listener asks for one;
 //! then the TLS handshake, where it has certificates, or the look at a ClientHello, where it passes
-//! TLS on by the server that is asked for.
+//! TLS on by the server that is asked for; then the look at the first bytes (`sniff.rs`), where
+//! these may be of Thrift.
 //!
 //! A header says on whose behalf the peer connects. It is looked for only where configured, and
 //! believed only from the sources that the listener names: anybody can send one. Until it is
@@ -20,14 +21,18 @@ use protocols::hello::{Hello, HelloReader};
 use protocols::proxy_header::{self, Parsed};
 
 use crate::conn::Conn;
+use crate::sniff::Sniffer;
 use crate::tls::{Tls, TlsFault};
 
 /// A connection whose wire cannot begin yet.
+#[derive(Default)]
 pub(crate) struct Greeting {
     header: Option<Header>,
     hello: Option<Box<PassedHello>>,
     /// When the TLS handshake must be done; known once it may begin.
     handshake_until: Option<Instant>,
+    is_shaken: bool,
+    sniffer: Option<Box<Sniffer>>,
 }
 
 /// A PROXY header on its way.
@@ -60,6 +65,12 @@ pub(crate) enum Refused {
     Hello(Fault),
     /// There is no TLS with this peer.
     Tls(TlsFault),
+    /// The first bytes are of no protocol that is taken here.
+    Protocol(Fault),
+    /// They do not tell, and no more of them came in time.
+    Undecided,
+    /// Not one byte came until the listener's idle time was over, or it drained.
+    Silent,
 }
 
 impl Refused {
@@ -68,6 +79,9 @@ impl Refused {
         match self {
             Refused::Gone => "client_gone",
             Refused::Header(fault) | Refused::Hello(fault) => fault.reason(),
+            Refused::Protocol(fault) => fault.reason(),
+            Refused::Undecided => "protocol_timeout",
+            Refused::Silent => "idle",
             Refused::Untrusted => "proxy_untrusted",
             Refused::Capped(word) => word,
             Refused::Tls(fault) => fault.word(),
@@ -79,11 +93,14 @@ impl Refused {
     pub(crate) fn conclude(&self, conn: &Conn) {
         let state = &conn.state;
         state.metrics.word(WordFamily::ConnectionCloses, self.word());
-        if let Refused::Hello(fault) = self {
-            state.log_refusal(conn, fault.reason());
+        if let Refused::Hello(_) | Refused::Protocol(_) | Refused::Undecided = self {
+            state.log_refusal(conn, self.word());
         }
-        let Refused::Tls(fault) = self else {
-            return conn.stream.reset();
+        let fault = match self {
+            Refused::Tls(fault) => fault,
+            // Nothing was received that a reset could be about.
+            Refused::Silent => return conn.stream.finish(state.shard.now() + ALERT_TIMEOUT),
+            _ => return conn.stream.reset(),
         };
         state.metrics.word(WordFamily::TlsHandshakes, fault.word());
         if *fault != TlsFault::Gone {
@@ -100,7 +117,7 @@ impl Greeting {
         peer: &Address,
         now: Instant,
     ) -> Result<Greeting, Refused> {
-        let mut greeting = Greeting { header: None, hello: None, handshake_until: None };
+        let mut greeting = Greeting::default();
         let Some(headers) = headers else { return Ok(greeting) };
         let trusted = match peer {
             Address::Inet(peer) => headers.from.contains(peer.ip()),
@@ -124,9 +141,15 @@ impl Greeting {
         self
     }
 
+    /// The same where the first bytes tell the protocol.
+    pub(crate) fn with_sniffer(mut self, sniffer: Sniffer) -> Greeting {
+        self.sniffer = Some(Box::new(sniffer));
+        self
+    }
+
     /// Whether there is anything to wait for before the wire, TLS aside.
     pub(crate) fn is_needed(&self) -> bool {
-        self.has_header() || self.hello.is_some()
+        self.has_header() || self.hello.is_some() || self.sniffer.is_some()
     }
 
     /// Whether the peer may be another than the one that is connected.
@@ -145,9 +168,16 @@ impl Greeting {
             ready!(hello.poll(conn, cx))?;
             self.hello = None;
         }
-        match conn.stream.tls() {
+        if let Some(tls) = conn.stream.tls().filter(|_| !self.is_shaken) {
+            ready!(self.poll_handshake(conn, tls, cx)).map_err(Refused::Tls)?;
+            self.is_shaken = true;
+            if tls.is_alpn(b"h2") || tls.is_alpn(b"http/1.1") {
+                self.sniffer = None;
+            }
+        }
+        match &mut self.sniffer {
             None => Poll::Ready(Ok(())),
-            Some(tls) => self.poll_handshake(conn, tls, cx).map_err(Refused::Tls),
+            Some(sniffer) => sniffer.poll(conn, cx),
         }
     }
 
@@ -213,7 +243,7 @@ impl PassedHello {
 }
 
 /// Sees that the pump is polled at `until`, whatever its timer was set to before.
-fn wake_at(conn: &Conn, until: Instant, cx: &mut Context<'_>) {
+pub(crate) fn wake_at(conn: &Conn, until: Instant, cx: &mut Context<'_>) {
     conn.arm(Some(until));
     if conn.timer.poll_expired(cx).is_ready() {
         conn.timer.set(Some(until));

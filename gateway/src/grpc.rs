@@ -55,7 +55,7 @@ pub(crate) fn code(failure: &Failure) -> Code {
             Code::DeadlineExceeded
         }
         Cause::ClientGone | Cause::WriteStalled => Code::Cancelled,
-        Cause::NoRoute => Code::Unimplemented,
+        Cause::NoRoute | Cause::ProtocolMismatch => Code::Unimplemented,
         Cause::BodyTooLarge => Code::ResourceExhausted,
         Cause::BadGrpcTimeout => Code::Internal,
         Cause::BadGrpcWeb(bad) => bad.code(),

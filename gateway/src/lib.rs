@@ -4,8 +4,9 @@
 //! become events), `exchange.rs` (a request's life), `attempt.rs` (which endpoint, once more?),
 //! `upstream.rs` (its link), `relay.rs` (both bodies), `health.rs` (what is answered here), `tls/`
 //! and `transport.rs` (what their bytes go through), `failure.rs` (what may go wrong and what the
-//! client sees), `shard.rs` (what a shard owns), `caps.rs` and `sources.rs` (what shards share of
-//! connections). This file starts shards and talks to them.
+//! client sees), `grpc.rs` and `thrift.rs` (what calls ask for beside that), `shard.rs` (what a
+//! shard owns), `caps.rs` and `sources.rs` (what shards share of connections). This file starts
+//! shards and talks to them.
 //!
 //! Two sides meet here and nowhere else: control threads hold a [`Gateway`], shards run [`serve`].
 //! Between them are mailboxes; no shard waits for a control thread or for another shard.
@@ -29,8 +30,10 @@ mod listen;
 mod relay;
 mod shard;
 mod slot;
+mod sniff;
 mod sources;
 mod stash;
+mod thrift;
 mod tls;
 mod transport;
 mod upstream;
@@ -55,7 +58,7 @@ use crate::hops::Via;
 use crate::shard::{Options, State};
 
 pub use crate::caps::Caps;
-pub use crate::exchange::{PROTOCOL_HTTP1, PROTOCOL_TCP, STATE_BUSY, STATE_IDLE};
+pub use crate::exchange::{PROTOCOL_HTTP1, PROTOCOL_TCP, PROTOCOL_THRIFT, STATE_BUSY, STATE_IDLE};
 
 /// What a control thread may tell a shard.
 pub enum ToShard {

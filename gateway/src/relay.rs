@@ -138,6 +138,9 @@ pub(crate) struct Relay<'a> {
     stash: Option<Box<Stash>>,
     request: Flow,
     reply: Flow,
+    /// The head of a reply of Thrift that cannot go out yet: older replies go first, or how long
+    /// the reply is has still to be seen.
+    held: Option<(Box<Head>, bool)>,
     /// The reply made both connections a tunnel.
     tunnel: bool,
 }
@@ -161,6 +164,7 @@ impl<'a> Relay<'a> {
             stash: track.reply_stash(),
             request,
             reply: Flow::Open,
+            held: None,
             tunnel: false,
         }
     }
@@ -237,6 +241,11 @@ impl<'a> Relay<'a> {
     fn poll_reply(&mut self, cx: &mut Context<'_>) -> Result<Poll<()>, Failure> {
         loop {
             self.fill_stash(cx)?;
+            match self.poll_held(cx)? {
+                Poll::Pending => return Ok(Poll::Pending),
+                Poll::Ready(true) => return Ok(Poll::Ready(())),
+                Poll::Ready(false) => {}
+            }
             if self.must_wait(cx) {
                 self.track.reply_waits(true);
                 return Ok(Poll::Pending);
@@ -258,7 +267,7 @@ impl<'a> Relay<'a> {
                 Moved::Bad(_) => return Err(self.bad_reply()),
                 Moved::Some | Moved::TooLarge => self.track.reply_progress(),
                 Moved::Head(head, end) => {
-                    if self.reply_head(head, end)? {
+                    if self.take_head(head, end)? {
                         return Ok(Poll::Ready(()));
                     }
                 }
@@ -291,7 +300,7 @@ impl<'a> Relay<'a> {
         while let (Some(stash), Some(up)) = (&mut self.stash, &self.up) {
             match stash.poll_fill(up, cx) {
                 Poll::Ready(Filled::Head(head, end)) => {
-                    self.reply_head(head, end)?;
+                    self.take_head(head, end)?;
                     if end || self.tunnel {
                         self.stash = None;
                     }
@@ -302,6 +311,9 @@ impl<'a> Relay<'a> {
                 Poll::Ready(Filled::Cut { fault, unprocessed }) => {
                     let failure = self.failure(Cause::UpstreamFault(fault));
                     return Err(Failure { unprocessed, ..failure });
+                }
+                Poll::Ready(Filled::Full | Filled::OverBudget) if self.is_measuring() => {
+                    return Err(self.failure(Cause::BufferBudget));
                 }
                 Poll::Ready(Filled::Whole | Filled::Full | Filled::OverBudget) => break,
                 Poll::Pending => break,
@@ -341,6 +353,48 @@ impl<'a> Relay<'a> {
         self.failure(Cause::UpstreamFault(Fault::BadGrpcMessage))
     }
 
+    /// Passes a reply head on, or keeps it until it can be. True when the reply ends with it.
+    fn take_head(&mut self, head: Box<Head>, end: bool) -> Result<bool, Failure> {
+        if !self.down.conn().is_thrift() {
+            return self.reply_head(head, end);
+        }
+        self.held = Some((head, end));
+        if self.is_measuring() {
+            self.stash = Some(Box::new(Stash::new(&self.track.state, MEASURED_BYTES_MAX)));
+        }
+        Ok(false)
+    }
+
+    /// Whether the whole reply is collected, to see how long it is.
+    fn is_measuring(&self) -> bool {
+        let unknown = |(head, end): &(Box<Head>, bool)| !end && head.length() == Length::Unknown;
+        self.held.as_ref().is_some_and(unknown) && self.down.conn().needs_length()
+    }
+
+    /// Sends a head that was kept, once it can be. True when the reply ends with it.
+    fn poll_held(&mut self, cx: &mut Context<'_>) -> Result<Poll<bool>, Failure> {
+        if self.held.is_none() {
+            return Ok(Poll::Ready(false));
+        }
+        let whole = self.stash.as_deref().filter(|stash| stash.is_whole()).map(Stash::held);
+        let is_measuring = self.is_measuring();
+        if is_measuring && whole.is_none() {
+            return Ok(Poll::Pending);
+        }
+        if self.down.poll_turn(cx).is_pending() {
+            if let Some(up) = &self.up {
+                up.unpin();
+            }
+            self.track.waits_for_turn();
+            return Ok(Poll::Pending);
+        }
+        let Some((mut head, end)) = self.held.take() else { return Ok(Poll::Ready(false)) };
+        if is_measuring && let Some(bytes) = whole {
+            head.set_length(Length::Exact(bytes));
+        }
+        self.reply_head(head, end).map(Poll::Ready)
+    }
+
     /// Passes a reply head on. True when the reply ends with it.
     fn reply_head(&mut self, mut head: Box<Head>, end: bool) -> Result<bool, Failure> {
         let status = head.status();
@@ -348,7 +402,7 @@ impl<'a> Relay<'a> {
         if end {
             self.track.note_grpc_status(&head);
         }
-        if status >= 200 {
+        if status >= 200 && !self.down.conn().is_thrift() {
             self.track.state.stamp(&mut head);
             hops::sign_reply(&self.track.state, &mut head);
             if let Some(web) = self.track.web() {
@@ -513,3 +567,6 @@ fn discard(from: Source<'_>, cx: &mut Context<'_>) -> Moved {
         Poll::Ready(_) => Moved::Some,
     }
 }
+
+/// The longest reply that is collected to see how long it is: wires of Thrift take no longer ones.
+const MEASURED_BYTES_MAX: u64 = 16 * 1024 * 1024;

@@ -21,9 +21,11 @@ use control::certs::{ClientTls, ServerTls};
 use control::{ErrorPage, GrpcWebPlan, ListenerPlan, RoutePlan, Snapshot, Speaks};
 use engine::{Address, Shard, Timer};
 use observe::{CallSeat, Gauge, Metric, Recorder, ShardMetrics, WordFamily};
-use protocols::{AnyWire, Fault, Head, Name, Role, WireSpec};
+use protocols::thrift::Encoding;
+use protocols::{AnyWire, Fault, Head, Length, Name, Role, WireSpec};
 use router::{
     Balancer, Cluster, ClusterProtocol, EndpointId, PlanId, ProxyVersion, Query, RouteId,
+    ThriftTransport,
 };
 use rustls::ClientConfig;
 use rustls::client::Resumption;
@@ -33,10 +35,13 @@ use crate::caps::{Caps, Limits, Ticket};
 use crate::conn::{Conn, Site};
 use crate::date::{Date, DateText};
 use crate::exchange;
+use crate::failure::{Cause, Failure, Stage};
 use crate::greet::{Greeting, Refused};
 use crate::health::Watchers;
 use crate::hops::Via;
 use crate::slot::Slot;
+use crate::sniff::Sniffer;
+use crate::thrift;
 use crate::tls;
 use crate::upstream::{self, Endpoint};
 
@@ -174,14 +179,20 @@ impl State {
         let plan = live.listener(Some(listener))?;
         let wire = match plan.speaks {
             Speaks::Tcp => AnyWire::raw(Role::Server),
-            Speaks::Http | Speaks::Http1 => AnyWire::h1(Role::Server, &plan.wire),
+            // Where Thrift is taken, until the first bytes tell.
+            Speaks::Http | Speaks::Http1 | Speaks::Thrift { .. } => {
+                AnyWire::h1(Role::Server, &plan.wire)
+            }
             Speaks::Http2 => AnyWire::h2(Role::Server, &plan.wire),
         };
         let headers = plan.proxy_headers.as_ref();
         let now = self.shard.now();
-        let greeting = Greeting::new(headers, peer, now).map(|greeting| match plan.sni_routes {
-            Some(_) => greeting.with_hello(),
-            None => greeting,
+        let greeting = Greeting::new(headers, peer, now).map(|greeting| {
+            match (&plan.sni_routes, Sniffer::new(plan)) {
+                (Some(_), _) => greeting.with_hello(),
+                (None, Some(sniffer)) => greeting.with_sniffer(sniffer),
+                (None, None) => greeting,
+            }
         });
         let sniffs = plan.speaks == Speaks::Http;
         Some(Welcome { wire, sniffs, tls: plan.tls.clone(), greeting })
@@ -543,11 +554,40 @@ impl Plan {
         self.cluster.cluster.protocol == ClusterProtocol::Http2
     }
 
-    /// A wire for a new link to this route's cluster.
-    pub(crate) fn link_wire(&self) -> AnyWire {
-        match self.cluster.cluster.protocol {
-            ClusterProtocol::Http1 => AnyWire::h1(Role::Client, &self.cluster.wire),
-            ClusterProtocol::Http2 => AnyWire::h2(Role::Client, &self.cluster.wire),
+    /// Whether the cluster understands a request; `call` is how its payload is written, where it
+    /// is a Thrift call.
+    pub(crate) fn understands(&self, call: Option<Encoding>) -> Result<(), Failure> {
+        let cluster = &self.cluster.cluster;
+        let is_thrift = cluster.protocol == ClusterProtocol::Thrift;
+        let fixed = cluster.thrift.protocol.map(thrift::encoding);
+        let cause = match call {
+            _ if call.is_some() != is_thrift => Cause::ProtocolMismatch,
+            Some(_) if fixed.is_some() && fixed != call => Cause::EncodingMismatch,
+            _ => return Ok(()),
+        };
+        Err(Failure::new(Stage::Route, cause))
+    }
+
+    /// Bytes up to which a call is collected that does not say how long it is, where the cluster
+    /// has to be told.
+    pub(crate) fn measured_bytes_max(&self, call: &Head) -> Option<u64> {
+        let cluster = &self.cluster.cluster;
+        let is_told = cluster.protocol == ClusterProtocol::Thrift
+            && cluster.thrift.transport != ThriftTransport::Buffered;
+        let is_unknown = call.length() == Length::Unknown;
+        (is_told && is_unknown).then_some(u64::from(self.cluster.wire.thrift_frame_bytes_max))
+    }
+
+    /// A wire for a new link to this route's cluster, for a call in that encoding.
+    pub(crate) fn link_wire(&self, call: Option<Encoding>) -> AnyWire {
+        let ClusterSeat { cluster, wire, .. } = &*self.cluster;
+        match cluster.protocol {
+            ClusterProtocol::Http1 => AnyWire::h1(Role::Client, wire),
+            ClusterProtocol::Http2 => AnyWire::h2(Role::Client, wire),
+            ClusterProtocol::Thrift => {
+                let dialect = call.map(|encoding| thrift::dialect(cluster.thrift, encoding));
+                AnyWire::thrift(Role::Client, dialect, wire)
+            }
             ClusterProtocol::Tcp => AnyWire::raw(Role::Client),
         }
     }

@@ -20,6 +20,7 @@ use std::task::{Poll, Waker};
 use engine::{Address, Stream};
 use observe::{Metric, WordFamily};
 use protocols::proxy_header;
+use protocols::thrift::Encoding;
 use router::ProxyVersion;
 
 use crate::conn::{Conn, Pump, Site};
@@ -68,16 +69,32 @@ impl Endpoint {
         self.links_max.set(links_max);
     }
 
-    /// Takes a link's stream, of the last link that has one. A link that turns out to be closing
-    /// or full is dropped on the way; a multiplexed one stays for others.
-    fn take_idle(&self) -> Option<End> {
+    /// Takes a link's stream, of the last link that has one and speaks the encoding of a Thrift
+    /// call. A link that turns out to be closing or full is dropped on the way; a multiplexed one
+    /// stays for others.
+    fn take_idle(&self, call: Option<Encoding>) -> Option<End> {
         loop {
-            let conn = self.idle.borrow_mut().pop()?;
+            let conn = self.pop_idle(|conn| call.is_none() || conn.encoding() == call)?;
             let Some(end) = conn.open() else { continue };
-            if !conn.one_stream() {
+            if conn.is_shared() {
                 self.idle.borrow_mut().push(conn);
             }
             return Some(end);
+        }
+    }
+
+    fn pop_idle(&self, fits: impl Fn(&Conn) -> bool) -> Option<Rc<Conn>> {
+        let mut idle = self.idle.borrow_mut();
+        let at = idle.iter().rposition(|conn| fits(conn))?;
+        Some(idle.remove(at))
+    }
+
+    /// Ends an idle link of another encoding, which would else hold its place for nothing.
+    fn make_place(&self, call: Option<Encoding>) {
+        if call.is_some()
+            && let Some(conn) = self.pop_idle(|conn| conn.encoding() != call)
+        {
+            conn.abort();
         }
     }
 
@@ -88,7 +105,7 @@ impl Endpoint {
             return;
         }
         let mut idle = self.idle.borrow_mut();
-        if conn.one_stream() || !idle.iter().any(|other| Rc::ptr_eq(other, conn)) {
+        if !conn.is_shared() || !idle.iter().any(|other| Rc::ptr_eq(other, conn)) {
             idle.push(conn.clone());
         }
         drop(idle);
@@ -204,7 +221,7 @@ async fn find(
     let state = &track.state;
     let mut fresh = fresh;
     loop {
-        if !fresh && let Some(end) = endpoint.take_idle() {
+        if !fresh && let Some(end) = endpoint.take_idle(track.thrift.get()) {
             state.metrics.add(Metric::UpstreamReuses, 1);
             return Ok(Link { end, reused: true });
         }
@@ -227,6 +244,7 @@ async fn find(
             };
             return attach(track, stream, permit).map(|end| Link { end, reused: false });
         }
+        endpoint.make_place(track.thrift.get());
         wait(state, endpoint, deadline).await?;
     }
 }
@@ -340,7 +358,7 @@ fn attach(track: &Track, stream: Transport, permit: Permit) -> Result<End, Failu
     state.shard.spawn(Pump::new(conn.clone(), None));
     let end = conn.open().ok_or(unlinked)?;
     // A link of one client alone is never offered to others.
-    if !conn.one_stream() && endpoint.shared {
+    if conn.is_shared() && endpoint.shared {
         endpoint.give_back(&conn);
     }
     endpoint.end_dial();

@@ -130,6 +130,8 @@ slots! {
         PoolEvicted,
         /// Downstream connections closed by ringway, by reason.
         ConnectionCloses,
+        /// Downstream connections whose first bytes told what they speak, by protocol.
+        ConnectionProtocols,
         /// TLS handshakes of clients, by how they ended.
         TlsHandshakes,
         /// TLS handshakes with upstreams, by how they ended.

@@ -78,6 +78,8 @@ pub enum Protocol {
     Http11,
     /// HTTP/2.
     Http2,
+    /// The Thrift family.
+    Thrift,
     /// Bytes, passed through.
     Tcp,
 }
@@ -90,6 +92,7 @@ impl Protocol {
             Protocol::Http10 => "http/1.0",
             Protocol::Http11 => "http/1.1",
             Protocol::Http2 => "http/2",
+            Protocol::Thrift => "thrift",
             Protocol::Tcp => "tcp",
         }
     }

@@ -17,6 +17,8 @@ pub enum ClusterProtocol {
     Http1,
     /// HTTP/2, many requests on one connection.
     Http2,
+    /// Thrift calls, one at a time on a connection.
+    Thrift,
     /// Bytes, passed through.
     Tcp,
 }
@@ -27,15 +29,77 @@ impl ClusterProtocol {
         match self {
             ClusterProtocol::Http1 => "http1",
             ClusterProtocol::Http2 => "http2",
+            ClusterProtocol::Thrift => "thrift",
             ClusterProtocol::Tcp => "tcp",
         }
     }
 
     /// The protocol of that name.
     pub fn find(name: &str) -> Option<ClusterProtocol> {
-        let all = [ClusterProtocol::Http1, ClusterProtocol::Http2, ClusterProtocol::Tcp];
+        let all = [
+            ClusterProtocol::Http1,
+            ClusterProtocol::Http2,
+            ClusterProtocol::Thrift,
+            ClusterProtocol::Tcp,
+        ];
         all.into_iter().find(|one| one.as_str() == name)
     }
+}
+
+/// What delimits the messages of a Thrift endpoint.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ThriftTransport {
+    /// A length before each.
+    #[default]
+    Framed,
+    /// Nothing.
+    Buffered,
+    /// Apache's header.
+    THeader,
+    /// CloudWeGo's header, with a frame inside.
+    TtHeader,
+}
+
+impl ThriftTransport {
+    /// The transport of that name in configuration.
+    pub fn find(name: &str) -> Option<ThriftTransport> {
+        Some(match name {
+            "framed" => ThriftTransport::Framed,
+            "buffered" => ThriftTransport::Buffered,
+            "theader" => ThriftTransport::THeader,
+            "ttheader" => ThriftTransport::TtHeader,
+            _ => return None,
+        })
+    }
+}
+
+/// How messages of a Thrift endpoint are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ThriftProtocol {
+    /// Strict Binary.
+    Binary,
+    /// Compact.
+    Compact,
+}
+
+impl ThriftProtocol {
+    /// The protocol of that name in configuration.
+    pub fn find(name: &str) -> Option<ThriftProtocol> {
+        match name {
+            "binary" => Some(ThriftProtocol::Binary),
+            "compact" => Some(ThriftProtocol::Compact),
+            _ => None,
+        }
+    }
+}
+
+/// How the endpoints of a Thrift cluster are spoken to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ThriftDialect {
+    /// What delimits messages.
+    pub transport: ThriftTransport,
+    /// How they are written; as the caller does, where nothing is said.
+    pub protocol: Option<ThriftProtocol>,
 }
 
 /// Versions of the PROXY protocol.
@@ -58,6 +122,8 @@ pub struct Cluster {
     pub endpoints: Vec<Endpoint>,
     /// What they speak.
     pub protocol: ClusterProtocol,
+    /// In which dialect, where that is Thrift.
+    pub thrift: ThriftDialect,
     /// Each connection begins with a PROXY header, and serves one exchange.
     pub proxy_header: Option<ProxyVersion>,
     /// How one is chosen.
@@ -82,6 +148,7 @@ impl Cluster {
             name: name.to_owned(),
             endpoints,
             protocol: ClusterProtocol::default(),
+            thrift: ThriftDialect::default(),
             proxy_header: None,
             balance: BalanceKind::default(),
             connect_timeout: Duration::from_secs(3),

@@ -54,13 +54,16 @@ mod table;
 pub mod units;
 
 pub use balance::{BalanceKind, Balancer};
-pub use cluster::{Cluster, ClusterProtocol, Endpoint, ProxyVersion, identity};
+pub use cluster::{
+    Cluster, ClusterProtocol, Endpoint, ProxyVersion, ThriftDialect, ThriftProtocol,
+    ThriftTransport, identity,
+};
 pub use predicate::ValuePlace;
 pub use predicate::value::{ValueSpec, ValueSpecs};
 pub use query::{CAPTURES_MAX, Captures, Field, Match, Query};
 pub use spec::{
     BufferSpec, ClusterSpec, ClusterTlsSpec, EndpointSpec, ErrorPageSpec, GrpcMatchSpec,
-    GrpcWebSpec, MatchSpec, RouteSpec, ThriftMatchSpec,
+    GrpcWebSpec, MatchSpec, RouteSpec, ThriftMatchSpec, ThriftSpec,
 };
 #[cfg(any(test, feature = "fuzz"))]
 pub use table::fuzz_table;

@@ -175,9 +175,12 @@ fn lower_names<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ValueSpecs,
 pub struct ClusterSpec {
     /// Where requests can go.
     pub endpoints: Vec<EndpointSpec>,
-    /// Wire protocol: `http1` or `tcp`.
+    /// Wire protocol: `http1`, `http2`, `thrift` or `tcp`.
     #[serde(default)]
     pub protocol: Option<String>,
+    /// The dialect of a `thrift` cluster.
+    #[serde(default)]
+    pub thrift: Option<ThriftSpec>,
     /// Begin each connection with a PROXY header of this version: `v1` or `v2`.
     #[serde(default)]
     pub proxy_protocol: Option<String>,
@@ -202,6 +205,18 @@ pub struct ClusterSpec {
     /// Instead of the setting `retries`.
     #[serde(default)]
     pub retries: Option<u32>,
+}
+
+/// How a cluster's endpoints speak Thrift.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ThriftSpec {
+    /// `framed`, as by default, `buffered`, `theader` or `ttheader`.
+    #[serde(default)]
+    pub transport: Option<String>,
+    /// `binary` or `compact`; as the caller has it when absent.
+    #[serde(default)]
+    pub protocol: Option<String>,
 }
 
 /// TLS towards a cluster's endpoints.

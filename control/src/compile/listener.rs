@@ -114,10 +114,12 @@ impl Compile<'_> {
             _ => {}
         }
         let named = |name: &str| names.iter().any(|typed| typed == name);
-        match (is_tcp, named("http1") || named("auto"), named("http2") || named("auto")) {
-            (true, ..) => Speaks::Tcp,
-            (false, true, false) => Speaks::Http1,
-            (false, false, true) => Speaks::Http2,
+        let (http1, http2) = (named("http1") || named("auto"), named("http2") || named("auto"));
+        match (http1, http2) {
+            _ if is_tcp => Speaks::Tcp,
+            _ if named("thrift") => Speaks::Thrift { http1, http2 },
+            (true, false) => Speaks::Http1,
+            (false, true) => Speaks::Http2,
             _ => Speaks::Http,
         }
     }

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use router::{ClusterId, ClusterProtocol, RouteSpec};
+use router::{ClusterId, ClusterProtocol, MatchSpec, RouteSpec};
 
 use super::facts::{Facts, range};
 use crate::config::Item;
@@ -31,7 +31,7 @@ impl Facts {
         if cluster.is_none() && named {
             faults.push(self.unknown_cluster(place, &spec.cluster));
         }
-        let expected = &[ClusterProtocol::Http1, ClusterProtocol::Http2];
+        let expected = speakers(&spec.r#match);
         faults.extend(cluster.and_then(|at| self.expect_protocol(place, at, expected)));
         check_limits(item, spec, faults);
         check_upgrades(item, spec, faults);
@@ -49,6 +49,17 @@ impl Facts {
             upgrade: spec.upgrade.iter().map(|token| token.to_ascii_lowercase()).collect(),
             grpc_web,
         }
+    }
+}
+
+/// What the cluster of a route may speak. Where the match names a protocol that is known; a route
+/// that takes everything leads to whom it was made for.
+fn speakers(matched: &MatchSpec) -> &'static [ClusterProtocol] {
+    let all = &[ClusterProtocol::Http1, ClusterProtocol::Http2, ClusterProtocol::Thrift];
+    match matched {
+        MatchSpec { thrift: Some(_), .. } => &all[2..],
+        MatchSpec { grpc: Some(_), .. } => &all[..2],
+        _ => all,
     }
 }
 

@@ -3,12 +3,12 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use router::{BalanceKind, ClusterId, Query};
+use router::{BalanceKind, ClusterId, Query, ThriftDialect, ThriftProtocol, ThriftTransport};
 
 use super::{Resolve, compile};
 use crate::config::Config;
 use crate::error::ConfigError;
-use crate::snapshot::Snapshot;
+use crate::snapshot::{Snapshot, Speaks};
 
 /// Knows `two.test` (two IPv4 addresses and one IPv6) and `six.test`.
 fn ask(name: &str, port: u16) -> std::io::Result<Vec<SocketAddr>> {
@@ -203,7 +203,7 @@ r.yaml:6:15: request-id: `on` is neither true nor false
 r.yaml:7:17: idle-timeout: `30` has no unit: write 30ms, 30s or 30m
 r.yaml:8:1: unknown key `listners` (did you mean `listeners`?)
 r.yaml:11:5: unknown key `adress` (did you mean `address`?)
-r.yaml:12:16: protocol `http3` is not supported by this build: it speaks http1, http2 and tcp
+r.yaml:12:16: protocol `http3` is not supported by this build: it speaks http1, http2, thrift, tcp
 r.yaml:14:14: address `0.0.0.0:80800` has a port `80800` that is not 0 to 65535
 r.yaml:15:14: address `localhost:80` is a name: listen on an IP address, like 0.0.0.0:80 or \
     127.0.0.1:80
@@ -404,4 +404,68 @@ fn weights_of_zero_are_refused_when_none_is_left() {
 fn settings_are_checked_against_each_other() {
     let text = with("shards: 2", "ring_entries: 16384");
     assert_eq!(faults(&text), "r.yaml:4:17: cq-entries (8192) is below ring-entries (16384)");
+}
+
+#[test]
+fn thrift_is_spoken_on_listeners_and_to_clusters() {
+    let listener = |protocols: &str| {
+        let text = with("    protocols: auto", &format!("    protocols: {protocols}"));
+        read(&text).unwrap().listeners[0].speaks
+    };
+    assert_eq!(listener("auto"), Speaks::Http, "nobody gets Thrift without asking for it");
+    assert_eq!(listener("thrift"), Speaks::Thrift { http1: false, http2: false });
+    assert_eq!(listener("[http1, thrift]"), Speaks::Thrift { http1: true, http2: false });
+    assert_eq!(listener("[auto, thrift]"), Speaks::Thrift { http1: true, http2: true });
+    let dialect = |thrift: &str| {
+        let text = format!("    protocol: thrift{thrift}");
+        read(&with("    protocol: http1", &text)).unwrap().clusters[0].clone()
+    };
+    let plain = dialect("");
+    assert_eq!(plain.thrift, ThriftDialect::default());
+    let compact = dialect("\n    thrift: {transport: theader, protocol: compact}");
+    let (transport, protocol) = (ThriftTransport::THeader, Some(ThriftProtocol::Compact));
+    assert_eq!(compact.thrift, ThriftDialect { transport, protocol });
+    let same = plain.endpoints[0].identity == compact.endpoints[0].identity;
+    assert!(!same, "links of one dialect serve no other");
+}
+
+#[test]
+fn faults_of_thrift_have_their_places() {
+    let cluster = |typed: &str| faults(&with("    protocol: http1", &format!("    {typed}")));
+    assert_eq!(
+        cluster("protocol: thrift\n    thrift: {transport: frame, protocol: json}"),
+        "r.yaml:16:25: unknown thrift transport `frame` (did you mean `framed`?)\n\
+         r.yaml:16:42: unknown thrift protocol `json` (possible here: binary, compact)"
+    );
+    assert_eq!(
+        cluster("thrift: {transport: framed}"),
+        "r.yaml:15:13: `thrift` is for clusters with protocol thrift: this one has http1"
+    );
+    assert_eq!(
+        cluster("protocol: thrift\n    thrift: {tranport: framed}"),
+        "r.yaml:16:14: unknown key `tranport` (did you mean `transport`?)"
+    );
+    let tcp = with("    protocols: auto", "    protocols: [thrift, tcp]");
+    let alone = "r.yaml:9:16: `tcp` takes every connection: it stands alone\n\
+                 r.yaml:9:16: a `tcp` listener needs a `cluster`";
+    assert_eq!(faults(&tcp), alone);
+}
+
+#[test]
+fn a_route_of_calls_leads_to_who_speaks_thrift() {
+    let routed = |protocol: &str, matched: &str| {
+        format!(
+            "version: 1\n\
+             listeners: [{{address: '127.0.0.1:1'}}]\n\
+             clusters: {{c: {{protocol: {protocol}, endpoints: ['127.0.0.1:2']}}}}\n\
+             routes: [{{id: r, cluster: c, match: {matched}}}]\n"
+        )
+    };
+    let calls = "{thrift: {service: Orders}}";
+    assert!(read(&routed("thrift", calls)).is_ok());
+    assert!(read(&routed("thrift", "{path: '/*'}")).is_ok());
+    let refused = faults(&routed("http2", calls));
+    assert_eq!(refused, "r.yaml:4:27: cluster `c` has protocol http2, not thrift");
+    let refused = faults(&routed("thrift", "{grpc: {service: Orders}}"));
+    assert_eq!(refused, "r.yaml:4:27: cluster `c` has protocol thrift, not http1 or http2");
 }

@@ -166,7 +166,7 @@ impl Compile<'_> {
         let alpn = match protocol(spec) {
             ClusterProtocol::Http1 => vec!["http/1.1".to_owned()],
             ClusterProtocol::Http2 => vec!["h2".to_owned()],
-            ClusterProtocol::Tcp => Vec::new(),
+            ClusterProtocol::Thrift | ClusterProtocol::Tcp => Vec::new(),
         };
         let source = ClientSource { name, ca, verify, pair, min_version, alpn };
         let loaded = ClientTls::load(source, self.resolve.read, self.resolve.trusted).map(Arc::new);

@@ -274,6 +274,12 @@ fn words(registry: &Registry, page: &mut Page<'_>) {
             WordFamily::ConnectionCloses,
         ),
         (
+            "ringway_connection_protocols_total",
+            "Connections of listeners that take Thrift, by what their first bytes told.",
+            "protocol",
+            WordFamily::ConnectionProtocols,
+        ),
+        (
             "ringway_tls_handshakes_total",
             "TLS handshakes of clients, by how they ended.",
             "result",

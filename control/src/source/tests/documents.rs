@@ -186,6 +186,7 @@ fn every_key_has_an_example() {
         missing::<CertificateSpec>(&roots, &["listeners", "*", "tls", "certificates", "*"]),
         missing::<ClusterSpec>(&roots, &["clusters", "*"]),
         missing::<ClusterTlsSpec>(&roots, &["clusters", "*", "tls"]),
+        missing::<router::ThriftSpec>(&roots, &["clusters", "*", "thrift"]),
         missing::<EndpointSpec>(&roots, &["clusters", "*", "endpoints", "*"]),
         missing::<RouteSpec>(&roots, &["routes", "*"]),
         missing::<router::MatchSpec>(&roots, &["routes", "*", "match"]),

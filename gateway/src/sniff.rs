@@ -1,0 +1,127 @@
+//! Which protocol a connection speaks, told from its first bytes: on listeners that take Thrift,
+//! which no ALPN announces.
+//!
+//! Part of the greeting: behind a PROXY header and inside of TLS. The bytes are held until they
+//! tell (`protocols::detect`), which the first received page nearly always does, and are then the
+//! wire's. Silence before the first byte is idle time; after it there is a deadline that no
+//! further byte moves. Listeners of HTTP alone tell its versions apart in `conn.rs`.
+
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use control::{ListenerPlan, Speaks};
+use engine::Buf;
+use observe::WordFamily;
+use protocols::detect::{Detected, Families, Family, Options, detect};
+use protocols::thrift::Transport;
+use protocols::{AnyWire, Fault, Role};
+
+use crate::conn::Conn;
+use crate::greet::{Refused, wake_at};
+
+/// A connection whose protocol is to be told.
+pub(crate) struct Sniffer {
+    options: Options,
+    /// What came and does not tell yet.
+    held: Option<Buf>,
+    until: Option<Instant>,
+}
+
+impl Sniffer {
+    /// `None` where the listener does not take Thrift.
+    pub(crate) fn new(plan: &ListenerPlan) -> Option<Sniffer> {
+        let Speaks::Thrift { http1, http2 } = plan.speaks else { return None };
+        let thrift = [Family::Framed, Family::Unframed, Family::THeader, Family::TtHeader];
+        let http = [(Family::Http1, http1), (Family::Http2, http2)];
+        let http = http.into_iter().filter(|(_, takes)| *takes).map(|(family, _)| family);
+        let allowed: Vec<Family> = thrift.into_iter().chain(http).collect();
+        let options = Options {
+            proxy: false,
+            lax: plan.wire.thrift_lax,
+            frame_bytes_max: plan.wire.thrift_frame_bytes_max,
+            allowed: Families::of(&allowed),
+        };
+        Some(Sniffer { options, held: None, until: None })
+    }
+
+    /// Ready when the connection has its wire.
+    pub(crate) fn poll(&mut self, conn: &Conn, cx: &mut Context<'_>) -> Poll<Result<(), Refused>> {
+        let now = conn.state.shard.now();
+        while let Poll::Ready(received) = conn.stream.poll_recv(cx) {
+            let Ok(Some(buf)) = received else { return Poll::Ready(Err(Refused::Gone)) };
+            let buf = match self.held.take() {
+                Some(held) => Buf::copy_of(&[&held[..], &buf[..]].concat()),
+                None => {
+                    self.until = Some(now + SNIFF_TIMEOUT);
+                    buf
+                }
+            };
+            match self.find(&buf) {
+                Detected::More => self.held = Some(Buf::copy_of(&buf)),
+                found => return Poll::Ready(begin(conn, found, buf)),
+            }
+        }
+        self.wait(conn, cx)
+    }
+
+    /// Text that begins no protocol is answered as bad HTTP where that is spoken.
+    fn find(&self, bytes: &[u8]) -> Detected {
+        let is_text = bytes.first().is_some_and(u8::is_ascii_alphabetic);
+        match detect(bytes, &self.options) {
+            Detected::Refused(Fault::UnknownProtocol)
+                if is_text && self.options.allowed.has(Family::Http1) =>
+            {
+                Detected::Http1
+            }
+            found => found,
+        }
+    }
+
+    fn wait(&mut self, conn: &Conn, cx: &mut Context<'_>) -> Poll<Result<(), Refused>> {
+        let now = conn.state.shard.now();
+        if self.held.is_none() && !conn.is_reusable() {
+            return Poll::Ready(Err(Refused::Silent));
+        }
+        let live = conn.state.live();
+        let idle = live.listener(conn.listener()).map_or(SNIFF_TIMEOUT, |l| l.wire.idle_timeout);
+        let until = *self.until.get_or_insert_with(|| now + idle);
+        if now >= until {
+            let is_begun = self.held.is_some();
+            return Poll::Ready(Err(if is_begun { Refused::Undecided } else { Refused::Silent }));
+        }
+        wake_at(conn, until, cx);
+        Poll::Pending
+    }
+}
+
+fn begin(conn: &Conn, found: Detected, first: Buf) -> Result<(), Refused> {
+    let live = conn.state.live();
+    let plan = live.listener(conn.listener()).ok_or(Refused::Gone)?;
+    let (word, wire) = match found {
+        Detected::Http1 => ("http1", AnyWire::h1(Role::Server, &plan.wire)),
+        Detected::Http2 => ("http2", AnyWire::h2(Role::Server, &plan.wire)),
+        Detected::Thrift(transport, _) => {
+            (transport_word(transport), AnyWire::thrift(Role::Server, None, &plan.wire))
+        }
+        Detected::Refused(fault) => return Err(Refused::Protocol(fault)),
+        // Neither is among what the listener takes.
+        Detected::More | Detected::Proxy | Detected::Tls => {
+            return Err(Refused::Protocol(Fault::ProtocolNotAllowed));
+        }
+    };
+    conn.state.metrics.word(WordFamily::ConnectionProtocols, word);
+    conn.speak(wire, first);
+    Ok(())
+}
+
+fn transport_word(transport: Transport) -> &'static str {
+    match transport {
+        Transport::Framed => "thrift_framed",
+        Transport::Unframed => "thrift_buffered",
+        Transport::THeader => "thrift_theader",
+        Transport::TtHeader => "thrift_ttheader",
+    }
+}
+
+/// From the first byte to the one that tells: a caller sends its first message at once.
+const SNIFF_TIMEOUT: Duration = Duration::from_secs(3);

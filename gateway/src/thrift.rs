@@ -1,0 +1,66 @@
+//! What an exchange does for Thrift calls beside carrying them.
+//!
+//! A call is a request of a Thrift connection. Its payload passes as it is, so that the upstream
+//! has to read the encoding that it came in; what delimits messages may differ between the two
+//! sides. A server gives replies in the order of its calls where its dialect has no other way:
+//! a reply, also one of the gateway's own, waits for its turn.
+
+use std::future::poll_fn;
+use std::task::Poll;
+
+use protocols::Head;
+use protocols::thrift::{Dialect, Encoding, Transport};
+use router::{ThriftDialect, ThriftProtocol, ThriftTransport};
+
+use crate::end::End;
+use crate::exchange::Track;
+use crate::failure::Failure;
+
+/// How the payload of a call is written: `None` for requests of other protocols.
+pub(crate) fn encoding_of(down: &End, request: &Head) -> Option<Encoding> {
+    if !down.conn().is_thrift() {
+        return None;
+    }
+    let content_type = request.field(b"content-type")?;
+    [Encoding::Binary, Encoding::Compact].into_iter().find(|one| one.content_type() == content_type)
+}
+
+/// An encoding by its name in configuration.
+pub(crate) fn encoding(protocol: ThriftProtocol) -> Encoding {
+    match protocol {
+        ThriftProtocol::Binary => Encoding::Binary,
+        ThriftProtocol::Compact => Encoding::Compact,
+    }
+}
+
+/// How a link speaks for a call in that encoding.
+pub(crate) fn dialect(thrift: ThriftDialect, encoding: Encoding) -> Dialect {
+    let transport = match thrift.transport {
+        ThriftTransport::Framed => Transport::Framed,
+        ThriftTransport::Buffered => Transport::Unframed,
+        ThriftTransport::THeader => Transport::THeader,
+        ThriftTransport::TtHeader => Transport::TtHeader,
+    };
+    let is_framed_inside = transport == Transport::TtHeader;
+    Dialect { is_framed_inside, ..Dialect::new(transport, encoding) }
+}
+
+/// Ready when a reply may be written: older calls of the connection have theirs. Each of them has
+/// its own deadlines.
+pub(crate) async fn turn(down: &End) {
+    poll_fn(|cx| match down.poll_gone(cx) {
+        Poll::Ready(_) => Poll::Ready(()),
+        Poll::Pending => down.poll_turn(cx),
+    })
+    .await;
+}
+
+/// Answers a call that the gateway could not carry to its end: the wire makes a
+/// TApplicationException of it, and nothing for a oneway.
+pub(crate) fn answer(track: &Track, down: &End, failure: &Failure) {
+    let mut head = track.state.take_head();
+    head.set_status(failure.status(), failure.reason().as_bytes());
+    // A caller that left meanwhile needs no answer.
+    let _ = down.send_head(&head, true);
+    track.state.give_head(head);
+}
