@@ -51,6 +51,7 @@ const STEPS: &[Step] = &[
             "h2",
             "httpx",
             "nghttp",
+            "thrift",
             "h2load",
             "nghttpd",
             "ip",

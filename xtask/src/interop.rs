@@ -1,10 +1,10 @@
 //! The step of `ci` in which independent programs are the peers of the real binary.
 //!
 //! The tests themselves are in `cli/tests`: `interop.rs`, `interop_h2.rs`, `interop_grpc.rs`,
-//! `addresses.rs` (Unix sockets, IPv6), `dead_peers.rs` (peers that vanish, in a network namespace)
-//! and `parsers.rs` (situations of other parsers' test suites; `test` runs them as well), and
-//! `grpcio.rs` in `mock/tests`. This gives them the Python interpreter, Node's modules, the tonic
-//! peer and the length of the load runs. A program that is absent fails its test.
+//! `interop_thrift.rs`, `addresses.rs` (Unix sockets, IPv6), `dead_peers.rs` (peers that vanish, in
+//! a network namespace) and `parsers.rs` (situations of other parsers' test suites; `test` runs
+//! them as well), and `grpcio.rs` in `mock/tests`. This gives them the Python interpreter, Node's
+//! modules, the tonic peer and the length of the load runs. A program that is absent fails its test.
 
 use std::path::PathBuf;
 
@@ -17,7 +17,15 @@ use crate::{python, run};
 /// Runs the interop tests with load runs of `seconds`, and grpcio against the mock.
 pub(crate) fn main(workspace: &Workspace, seconds: u32) -> anyhow::Result<Tally> {
     let cargo = ["test", "--no-fail-fast", "-p", "cli", "--features", "interop"];
-    let targets = ["interop", "interop_h2", "interop_grpc", "addresses", "dead_peers", "parsers"];
+    let targets = [
+        "interop",
+        "interop_h2",
+        "interop_grpc",
+        "interop_thrift",
+        "addresses",
+        "dead_peers",
+        "parsers",
+    ];
     let targets = targets.map(|target| ["--test", target]).concat();
     let tonic = tonic(workspace)?;
     let mut command = run::cargo(workspace, &[&cargo[..], &targets].concat());

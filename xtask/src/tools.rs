@@ -82,6 +82,7 @@ pub(crate) const CI: &[Tool] = &[
     ),
     Tool::new("h2", &[python::VENV_PYTHON, "-c", H2], Origin::Pip("h2==4.4.1")),
     Tool::new("httpx", &[python::VENV_PYTHON, "-c", HTTPX], Origin::Pip("httpx==0.28.1")),
+    Tool::new("thrift", &[python::VENV_PYTHON, "-c", THRIFT], Origin::Pip("thrift==0.25.0")),
     Tool::new("grpc-js", &["node", "-e", GRPC_JS], Origin::Npm("@grpc/grpc-js@1.14.7")),
 ];
 
@@ -92,6 +93,7 @@ const GRPCIO_HEALTH: &str = "import grpc_health.v1.health_pb2; from importlib.me
      version; assert version('grpcio-health-checking') == '1.85.1'";
 const H2: &str = "import h2; assert h2.__version__ == '4.4.1'";
 const HTTPX: &str = "import httpx; assert httpx.__version__ == '0.28.1'";
+const THRIFT: &str = "from importlib.metadata import version; assert version('thrift') == '0.25.0'";
 const GRPC_JS: &str = "const folder = './target/npm/node_modules/@grpc/grpc-js';\
                        const about = require(`${folder}/package.json`);\
                        process.exit(about.version === '1.14.7' ? 0 : 1)";
@@ -202,7 +204,7 @@ mod tests {
         assert!(line.contains(
             "target/venv/bin/python3 -m pip install --quiet h11==0.16.0 websockets==17.4 \
              wsproto==1.3.2 grpcio==1.85.3 grpcio-health-checking==1.85.1 h2==4.4.1 \
-             httpx==0.28.1 && npm install "
+             httpx==0.28.1 thrift==0.25.0 && npm install "
         ));
         assert!(line.ends_with(" @grpc/grpc-js@1.14.7"));
     }
