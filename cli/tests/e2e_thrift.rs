@@ -1,0 +1,209 @@
+//! End to end: broken callers and broken servers of Thrift. Each gets a definite exception or a
+//! close and one line in the log, and no link is used again that may be in the middle of something.
+#![forbid(unsafe_code)]
+
+mod support;
+
+use support::{Client, Folder, Gateway, Origin, Setup};
+
+const CALL: u8 = 1;
+const REPLY: u8 = 2;
+const EXCEPTION: u8 = 3;
+const ONEWAY: u8 = 4;
+/// A struct without fields.
+const EMPTY: &[u8] = &[0];
+
+/// A message of strict Binary, without a frame.
+fn message(kind: u8, name: &str, seqid: u32, payload: &[u8]) -> Vec<u8> {
+    let len = (name.len() as u32).to_be_bytes();
+    [&[0x80, 1, 0, kind], &len[..], name.as_bytes(), &seqid.to_be_bytes(), payload].concat()
+}
+
+fn framed(message: &[u8]) -> Vec<u8> {
+    [&(message.len() as u32).to_be_bytes(), message].concat()
+}
+
+fn call(name: &str, seqid: u32, payload: &[u8]) -> Vec<u8> {
+    framed(&message(CALL, name, seqid, payload))
+}
+
+/// The struct of a TApplicationException.
+fn exception(text: &str, kind: u32) -> Vec<u8> {
+    let len = (text.len() as u32).to_be_bytes();
+    let text = [&[11, 0, 1], &len[..], text.as_bytes()].concat();
+    [&text[..], &[8, 0, 2], &kind.to_be_bytes(), &[0]].concat()
+}
+
+/// The next frame that a client reads.
+fn frame(client: &mut Client) -> Vec<u8> {
+    let len = client.exactly(4).expect("a length");
+    let len = u32::from_be_bytes(len.try_into().expect("four bytes"));
+    client.exactly(len as usize).expect("a whole frame")
+}
+
+/// Where a method leads is what its server does to its calls: sequence id in, bytes out.
+type Answer = fn(u32) -> Vec<u8>;
+
+const SERVERS: &[(&str, Answer, &str)] = &[
+    ("wrong_seqid", |seqid| answer("wrong_seqid", seqid + 1), "upstream_protocol_error"),
+    ("wrong_name", |seqid| answer("another", seqid), "upstream_protocol_error"),
+    ("garbage", |_| b"HTTP/1.1 200 OK\r\n\r\n".to_vec(), "upstream_protocol_error"),
+    ("huge", |_| b"\x7f\xff\xff\xff\x80\x01\0\x02".to_vec(), "upstream_protocol_error"),
+    ("no_frame", |_| message(EXCEPTION, "", 0, EMPTY), "upstream_protocol_error"),
+    ("closes", |_| Vec::new(), "upstream_reset_before_head"),
+];
+
+fn answer(name: &str, seqid: u32) -> Vec<u8> {
+    framed(&message(REPLY, name, seqid, EMPTY))
+}
+
+/// A server that reads calls and closes the connection after an answer that is nothing.
+fn server(answer: Answer) -> Origin {
+    Origin::start(move |mut accepted| {
+        while let Some(len) = accepted.read_exactly(4) {
+            let len = u32::from_be_bytes(len.try_into().expect("four bytes"));
+            let Some(call) = accepted.read_exactly(len as usize) else { return };
+            let name_len = usize::from(call[7]);
+            let seqid = call[8 + name_len..12 + name_len].try_into().expect("four bytes");
+            let said = answer(u32::from_be_bytes(seqid));
+            if said.is_empty() || !accepted.write(&said) {
+                return;
+            }
+        }
+    })
+}
+
+/// A listener for all, one for Thrift alone, and a cluster for each method.
+fn start(folder: &Folder, methods: &[(&str, &Origin)]) -> Gateway {
+    let mut config = "version: 1\n\
+        listeners:\n\
+        - {name: all, address: '127.0.0.1:0', protocols: [http1, http2, thrift]}\n\
+        - {name: calls, address: '127.0.0.2:0', protocols: [thrift]}\n\
+        clusters:\n"
+        .to_owned();
+    for (name, origin) in methods {
+        let endpoint = origin.address;
+        config += &format!("  {name}: {{protocol: thrift, endpoints: ['{endpoint}']}}\n");
+    }
+    config += "routes:\n";
+    for (name, _) in methods {
+        config += &format!("- {{id: {name}, cluster: {name}, match: {{path: '/*/{name}'}}}}\n")
+            .replace("/*/", "/{service}/");
+    }
+    Setup::config(&folder.write("ringway.yaml", config)).start()
+}
+
+fn echo() -> Origin {
+    server(|seqid| answer("echo", seqid))
+}
+
+fn is_answered(client: &mut Client, seqid: u32) -> bool {
+    client.send(call("echo", seqid, EMPTY));
+    frame(client) == message(REPLY, "echo", seqid, EMPTY)
+}
+
+#[test]
+fn first_bytes_of_nothing_that_is_taken_close_with_a_word() {
+    let (folder, origin) = (Folder::new(), echo());
+    let gateway = start(&folder, &[("echo", &origin)]);
+    let [all, calls] = gateway.addresses()[..] else { panic!("two listeners") };
+    let cases: &[(_, &[u8], &str)] = &[
+        (all, b"\x7f\xff\xff\xff\x80\x01\0\x01", "unknown_protocol"),
+        (all, b"\x3f\xff\xff\xff\x80\x01\0\x01", "thrift_frame_too_large"),
+        (all, b"\0\0\0\0", "bad_thrift_frame"),
+        (all, b"\0\0\0\x20\x90\x01\0\x01", "kitex_protobuf"),
+        (all, b"\xff\xaf\0\x10", "mesh_header"),
+        (all, b"SSH-2.0-x\r\n", "ssh_banner"),
+        (all, b"\x16\x03\x01\x02\0\x01", "protocol_not_allowed"),
+        (calls, b"GET / HTTP/1.1\r\n\r\n", "protocol_not_allowed"),
+        (calls, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "protocol_not_allowed"),
+        // Nothing more comes: what a connection may be is not waited for without end.
+        (calls, b"\0\0", "protocol_timeout"),
+    ];
+    for (count, (address, bytes, word)) in (1..).zip(cases) {
+        let mut client = Client::connect(*address);
+        client.send(bytes);
+        assert!(client.is_closed(), "{word}");
+        let log = gateway.log(count);
+        assert_eq!(log.len(), count, "{word}: one line each");
+        let line = &log[count - 1];
+        assert_eq!((&line["reason"], &line["status"]), (&(*word).into(), &0.into()));
+        assert!(gateway.metric_of("ringway_connection_closes_total", word) >= 1.0, "{word}");
+    }
+    let mut client = Client::connect(all);
+    client.send("G@T / HTTP/1.1\r\nHost: test\r\n\r\n");
+    assert_eq!(client.reply().map(|reply| reply.status).ok(), Some(400), "bad HTTP is HTTP");
+    assert!(is_answered(&mut Client::connect(calls), 1));
+    assert_eq!(origin.connections(), 1);
+}
+
+#[test]
+fn broken_calls_are_answered_and_end_their_connection() {
+    let (folder, origin) = (Folder::new(), echo());
+    let gateway = start(&folder, &[("echo", &origin)]);
+    let deep = [12, 0, 1].repeat(10_000);
+    let cases: &[(&[u8], &str)] = &[
+        (b"\x0b\0\x01\xff\xff\xff\xff\0", "bad_thrift_struct"),
+        (b"\x0b\0\x01\x7f\xff\xff\xff\0", "thrift_struct_truncated"),
+        (b"\x0f\0\x01\x0b\x7f\xff\xff\xff\0", "thrift_struct_truncated"),
+        (b"\0garbage", "thrift_frame_garbage"),
+        (&deep, "thrift_too_deep"),
+    ];
+    for (count, (payload, word)) in (1..).zip(cases) {
+        let mut client = Client::connect(gateway.address);
+        client.send(call("echo", 7, payload));
+        let expected = message(EXCEPTION, "echo", 7, &exception(word, 7));
+        assert_eq!(frame(&mut client).escape_ascii().to_string(), {
+            expected.escape_ascii().to_string()
+        });
+        assert!(client.is_closed(), "{word}");
+        let log = gateway.log(count);
+        assert_eq!((log.len(), &log[count - 1]["reason"]), (count, &(*word).into()));
+    }
+    assert!(is_answered(&mut Client::connect(gateway.address), 1));
+    gateway.until_idle();
+}
+
+#[test]
+fn broken_servers_are_an_exception_and_their_links_are_not_used_again() {
+    let folder = Folder::new();
+    let origins: Vec<Origin> = SERVERS.iter().map(|(_, answer, _)| server(*answer)).collect();
+    let methods: Vec<_> = SERVERS.iter().map(|server| server.0).zip(&origins).collect();
+    let gateway = start(&folder, &methods);
+    let mut client = Client::connect(gateway.address);
+    for ((name, _, word), origin) in SERVERS.iter().zip(&origins) {
+        for times in 1..=2 {
+            client.send(call(name, 9, EMPTY));
+            let expected = message(EXCEPTION, name, 9, &exception(word, 6));
+            assert_eq!(frame(&mut client), expected, "{name}");
+            assert_eq!(origin.connections(), times, "{name}: a link each");
+        }
+    }
+    let log = gateway.log(2 * SERVERS.len());
+    for (line, (_, _, word)) in log.chunks(2).zip(SERVERS) {
+        let words = [&line[0]["reason"], &line[1]["reason"]];
+        assert_eq!(words, [&serde_json::Value::from(*word); 2]);
+    }
+}
+
+/// A server that answers what nobody may answer, however late: its link takes no further call.
+#[test]
+fn an_answered_oneway_ends_its_link() {
+    let (folder, origin) = (Folder::new(), echo());
+    let gateway = start(&folder, &[("echo", &origin)]);
+    let mut client = Client::connect(gateway.address);
+    client.send(framed(&message(ONEWAY, "echo", 3, EMPTY)));
+    let evicted = || gateway.metric_of("ringway_upstream_pool_evicted_total", "reply_to_oneway");
+    support::until("the link is dropped", || evicted() == 1.0);
+    assert!(is_answered(&mut client, 4));
+    assert_eq!(origin.connections(), 2);
+}
+
+#[test]
+fn http_is_not_translated() {
+    let (folder, origin) = (Folder::new(), echo());
+    let gateway = start(&folder, &[("echo", &origin)]);
+    let reply = gateway.client().get("/Echo/echo");
+    assert_eq!((reply.status, reply.text().as_str()), (501, "501 protocol_mismatch\n"));
+    assert_eq!(origin.connections(), 0);
+}
