@@ -207,3 +207,67 @@ fn http_is_not_translated() {
     assert_eq!((reply.status, reply.text().as_str()), (501, "501 protocol_mismatch\n"));
     assert_eq!(origin.connections(), 0);
 }
+
+/// Neither a caller between its calls nor one that has said nothing yet holds a drain up.
+#[test]
+fn a_drain_ends_idle_connections_and_answers_calls() {
+    let folder = Folder::new();
+    let (release, held) = std::sync::mpsc::sync_channel::<()>(1);
+    let held = std::sync::Mutex::new(held);
+    let slow = Origin::start(move |mut accepted| {
+        let call = accepted.read_exactly(4 + message(CALL, "slow", 0, EMPTY).len());
+        let seqid = call.as_deref().and_then(|call| call[16..20].try_into().ok());
+        held.lock().expect("one connection").recv().expect("the test lives");
+        accepted.write(&answer("slow", u32::from_be_bytes(seqid.expect("a call"))));
+        accepted.drain();
+    });
+    let origin = echo();
+    let mut gateway = start(&folder, &[("echo", &origin), ("slow", &slow)]);
+    let silent = Client::connect(gateway.address);
+    let mut idle = Client::connect(gateway.address);
+    assert!(is_answered(&mut idle, 1));
+    let mut busy = Client::connect(gateway.address);
+    busy.send(call("slow", 2, EMPTY));
+    support::until("the call is on its way", || slow.connections() == 1);
+    gateway.signal("TERM");
+    for mut client in [silent, idle] {
+        assert!(client.is_closed());
+    }
+    release.send(()).expect("the server waits");
+    assert_eq!(frame(&mut busy), message(REPLY, "slow", 2, EMPTY));
+    assert!(busy.is_closed());
+    assert_eq!(gateway.wait(), support::Exit(Some(0)));
+}
+
+/// A framed caller of a cluster that speaks TTHeader: the server sees a header with a frame inside
+/// and answers with one, and a second call shares the link.
+#[test]
+fn a_framed_caller_reaches_a_server_of_ttheader() {
+    let folder = Folder::new();
+    let origin = Origin::start(|mut accepted| {
+        while let Some(len) = accepted.read_exactly(4) {
+            let len = u32::from_be_bytes(len.try_into().expect("four bytes"));
+            let Some(call) = accepted.read_exactly(len as usize) else { return };
+            assert_eq!(call[..2], [0x10, 0], "the magic number");
+            let seqid = u32::from_be_bytes(call[4..8].try_into().expect("four bytes"));
+            let inside = framed(&message(CALL, "echo", seqid, EMPTY));
+            assert!(call.ends_with(&inside), "{}", call.escape_ascii());
+            // No flags, the call's number, one word of header: Binary, no transforms, padding.
+            let header = [&[0x10, 0, 0, 0], &call[4..8], &[0, 1, 0, 0, 0, 0]].concat();
+            accepted.write(&framed(&[&header[..], &answer("echo", seqid)].concat()));
+        }
+    });
+    let config = format!(
+        "version: 1\n\
+         listeners: [{{address: '127.0.0.1:0', protocols: [thrift]}}]\n\
+         clusters: {{c: {{protocol: thrift, thrift: {{transport: ttheader}}, \
+         endpoints: ['{}']}}}}\n\
+         routes: [{{id: r, cluster: c, match: {{thrift: {{method: echo}}}}}}]\n",
+        origin.address
+    );
+    let gateway = Setup::config(&folder.write("ringway.yaml", config)).start();
+    let mut client = Client::connect(gateway.address);
+    assert!(is_answered(&mut client, 70));
+    assert!(is_answered(&mut client, 71));
+    assert_eq!(origin.connections(), 1);
+}
