@@ -3,8 +3,9 @@
 //! The tests themselves are in `cli/tests`: `interop.rs`, `interop_h2.rs`, `interop_grpc.rs`,
 //! `interop_thrift.rs`, `addresses.rs` (Unix sockets, IPv6), `dead_peers.rs` (peers that vanish, in
 //! a network namespace) and `parsers.rs` (situations of other parsers' test suites; `test` runs
-//! them as well), and `grpcio.rs` in `mock/tests`. This gives them the Python interpreter, Node's
-//! modules, the tonic peer and the length of the load runs. A program that is absent fails its test.
+//! them as well), and `grpcio.rs` in `mock/tests`. This gives them the Python interpreter, the
+//! modules of Node, the tonic peer and the length of the load runs. A program that is absent fails
+//! its test.
 
 use std::path::PathBuf;
 
