@@ -18,13 +18,9 @@ const INPUT_BYTES_MAX: u32 = 8192;
 /// Longest script of two wires: 256 steps. All messages so far are checked after each, so that the
 /// cost grows with the square, and ten million scripts of 4 096 steps would take days.
 const SCRIPT_BYTES_MAX: u32 = 512;
-/// Targets of what an operator writes, not a peer: each input builds or changes a whole table or
-/// configuration, and a tenth of the inputs takes as long as all of a parser's.
-const OPERATORS: &[&str] = &["config", "journal", "route_changes", "route_lines", "table"];
 
-/// `inputs` for each target, a tenth for one of [`OPERATORS`], under `sanitizer` (`address`, or
-/// `none`: several times faster). As many targets run at a time as there are cores; each is one
-/// step of the tally.
+/// `inputs` for each target, under `sanitizer` (`address`, or `none`: several times faster). As
+/// many targets run at a time as there are cores; each is one step of the tally.
 pub(crate) fn main(workspace: &Workspace, inputs: u64, sanitizer: &str) -> anyhow::Result<Tally> {
     let targets = targets(workspace)?;
     // Once, so that the jobs below find everything built.
@@ -51,7 +47,6 @@ pub(crate) fn main(workspace: &Workspace, inputs: u64, sanitizer: &str) -> anyho
 }
 
 fn one(workspace: &Workspace, target: &str, inputs: u64, sanitizer: &str) -> anyhow::Result<Tally> {
-    let inputs = if OPERATORS.contains(&target) { inputs / 10 } else { inputs };
     let runs = format!("-runs={inputs}");
     let is_script = target.ends_with("_pair");
     let bytes_max = if is_script { SCRIPT_BYTES_MAX } else { INPUT_BYTES_MAX };
