@@ -3,7 +3,9 @@
 //! A second thread plays a shard: it asks for random rules, takes each new table from a queue, puts
 //! it in the place of the old one, and hands that one back to be freed by who made the new one.
 //! What counts is the CPU time of the shard's thread between two finds with a swap between them,
-//! the first find in the new table included: it finds that table's lines in nobody's cache.
+//! the first find in the new table included: it finds that table's lines in nobody's cache. That
+//! time has the interrupts that come meanwhile in it, so that here, too, the best of several
+//! batches is taken; the longest of all is printed beside it.
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
@@ -14,23 +16,43 @@ use router::{PlanId, RouteId, Table};
 
 use super::ask::Asks;
 use super::sets::Set;
-use super::{ASKS, Figures, thread_ns};
+use super::{ASKS, BATCHES, Figures, thread_ns};
 
-const UPDATES: u32 = 3_000;
+/// Of one batch.
+const UPDATES: u32 = 2_000;
 const EVERY: Duration = Duration::from_millis(1);
 /// Tables that may wait for the shard, and old ones that may wait to be freed.
 const QUEUED: usize = 16;
 
-/// The longest stall, that which one of a hundred exceeds, and the updates a second that were
-/// really made.
+/// The longest stall and that which one of a hundred exceeds, in the best batch; the longest of all
+/// batches; and the fewest updates a second that were really made.
 pub(super) fn measure(table: &Table, set: &Set) -> Result<Figures> {
     let asks = Asks::hits(set, set.len(), ASKS);
+    let batches: Result<Vec<Batch>> = (0..BATCHES).map(|_| batch(table, set, &asks)).collect();
+    let batches = batches?;
+    let least =
+        |figure: fn(&Batch) -> f64| batches.iter().map(figure).fold(f64::INFINITY, f64::min);
+    Ok(vec![
+        ("stall_us_max", least(|batch| batch.max_us)),
+        ("stall_us_p99", least(|batch| batch.p99_us)),
+        ("stall_us_worst", batches.iter().map(|batch| batch.max_us).fold(0.0, f64::max)),
+        ("stall_updates_per_s", least(|batch| batch.updates_per_s)),
+    ])
+}
+
+struct Batch {
+    max_us: f64,
+    p99_us: f64,
+    updates_per_s: f64,
+}
+
+fn batch(table: &Table, set: &Set, asks: &Asks) -> Result<Batch> {
     let first = Arc::new(table.clone());
     let (new, news) = sync_channel(QUEUED);
     let (old, olds) = sync_channel(QUEUED);
     std::thread::scope(|scope| {
         let shard = scope.spawn({
-            let (first, asks) = (Arc::clone(&first), &asks);
+            let first = Arc::clone(&first);
             move || play_shard(first, asks, &news, &old)
         });
         let made = update(first, set, &new, &olds);
@@ -43,12 +65,7 @@ pub(super) fn measure(table: &Table, set: &Set) -> Result<Figures> {
         stalls.sort_unstable();
         let us =
             |from_end: usize| stalls.iter().nth_back(from_end).map_or(0, |ns| *ns) as f64 / 1_000.0;
-        let made = made?;
-        Ok(vec![
-            ("stall_us_max", us(0)),
-            ("stall_us_p99", us(stalls.len() / 100)),
-            ("stall_updates_per_s", made),
-        ])
+        Ok(Batch { max_us: us(0), p99_us: us(stalls.len() / 100), updates_per_s: made? })
     })
 }
 

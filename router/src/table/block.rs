@@ -271,8 +271,9 @@ fn write_kind(
     if records.len() > RULES_MAX {
         return None;
     }
-    // The lines that every look at a host needs begin with a line; a path's few rules fit one.
-    let align = if kind == PATH { 8 } else { 64 };
+    // The lines that every look at a host needs begin with a line; a path's are asked for with
+    // their neighbours'.
+    let align = if kind == PATH { 4 } else { 64 };
     out.resize(out.len().next_multiple_of(align), 0);
     let start = out.len();
     out.extend([records.len() as u8, kind]);

@@ -246,7 +246,7 @@ impl Builder {
             let host = read_host(first);
             part.errors.extend(shadow::unreachable(&records, &self.make));
             let (hash, out) = (group[0].host, &mut part.bytes);
-            part.hosts.push(tree::Draft::of_host(hash, &host, &records, &self.make, out));
+            part.hosts.push(tree::Draft::new(hash, &host, &records, &self.make, out));
             if !matches!(host, HostPattern::Exact(_)) {
                 let levels = records.iter().filter_map(|record| Record::at(record));
                 let levels = levels.map(|record| record.level(self.make.order));

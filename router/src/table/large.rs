@@ -17,10 +17,10 @@ use super::Make;
 use super::block::{Ask, Base, Found};
 use super::filter::Filter;
 use super::index::{Index, scattered};
+use super::patterns::{self, Patterns};
 use super::place::Place;
 use super::probe::{self, Sums};
 use super::record::Record;
-use super::tree::{self, Look, Tree};
 use crate::RouteId;
 use crate::hash::{HashKey, combine};
 use crate::pattern::host::HostPattern;
@@ -35,7 +35,7 @@ pub(crate) struct Large {
     /// What each tuple asks of a path, by [`AT_ONCE`] tuples.
     asked: Vec<Asked>,
     /// Rules by the hash of their pattern.
-    patterns: Tree,
+    patterns: Patterns,
     /// Terms of the segments that are literals of some pattern.
     words: Arc<Filter>,
     /// Hashes of patterns.
@@ -85,21 +85,20 @@ const GATHER: u64 = 0x0102_0408_1020_4080;
 pub(crate) struct Draft {
     host: HostPattern,
     shapes: Vec<Tuple>,
-    patterns: Vec<tree::Draft>,
+    patterns: patterns::Draft,
     words: Vec<u64>,
     homes: Vec<(u64, u64)>,
 }
 
 impl Draft {
     pub(crate) fn settle(self, base: &Base) -> Large {
-        let hashes = Filter::of(|| self.patterns.iter().map(tree::Draft::hash));
+        let hashes = Filter::of(|| self.homes.iter().map(|(_, hash)| *hash));
         let words = Filter::of(|| self.words.iter().copied());
-        let patterns = self.patterns.into_iter().map(|draft| draft.settle(base));
         Large {
             host: self.host,
             asked: Asked::all(&self.shapes),
             shapes: self.shapes,
-            patterns: Tree::of(patterns.collect(), &base.home),
+            patterns: self.patterns.settle(base),
             words: Arc::new(words),
             hashes: Arc::new(hashes),
             homes: Index::from_sorted(self.homes),
@@ -208,14 +207,14 @@ impl Large {
             let mut left = asked.fitting(known, ask.parts.depth);
             while left != 0 {
                 let next = self.look_ahead(tuples, &mut left, &sums);
-                for (tuple, look) in next.into_iter().flatten() {
+                for (tuple, hash) in next.into_iter().flatten() {
                     if best.as_ref().is_some_and(|(_, best)| *best >= tuple.standing()) {
                         return best.map(|(found, _)| found);
                     }
-                    if !self.hashes.may_hold(look.hash()) {
+                    if !self.hashes.may_hold(hash) {
                         continue;
                     }
-                    let Some(place) = look.get() else { continue };
+                    let Some(place) = self.patterns.get(hash) else { continue };
                     let Some(found) = place.find(ask) else { continue };
                     let standing = (found.record.level(ask.order), tuple.shape.specificity());
                     if best.as_ref().is_none_or(|(_, best)| standing > *best) {
@@ -236,15 +235,14 @@ impl Large {
         tuples: &'a [Tuple],
         left: &mut u64,
         sums: &Sums,
-    ) -> [Option<(&'a Tuple, Look<'a>)>; AHEAD] {
+    ) -> [Option<(&'a Tuple, u64)>; AHEAD] {
         std::array::from_fn(|_| {
             let tuple = tuples.get(left.trailing_zeros() as usize)?;
             *left &= *left - 1;
             let hash = tuple.hash(sums);
             self.hashes.prefetch(hash);
-            let look = self.patterns.look(hash);
-            look.prefetch_slot();
-            Some((tuple, look))
+            self.patterns.prefetch(hash);
+            Some((tuple, hash))
         })
     }
 
@@ -409,9 +407,6 @@ pub(crate) fn draft(
     homes.sort_unstable();
     let mut shapes: Vec<Tuple> = shapes.into_values().collect();
     sort(&mut shapes);
-    let patterns = hashed.chunk_by(|a, b| a.0 == b.0).map(|group| {
-        let records: Vec<&[u8]> = group.iter().map(|(_, record)| *record).collect();
-        tree::Draft::of_pattern(group[0].0, &records, make, out)
-    });
-    Draft { host: host.clone(), shapes, patterns: patterns.collect(), words: all_words, homes }
+    let patterns = patterns::Draft::of(&hashed, make, out);
+    Draft { host: host.clone(), shapes, patterns, words: all_words, homes }
 }

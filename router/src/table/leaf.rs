@@ -5,8 +5,8 @@
 //! ```
 //!
 //! What stood in the table when it was built lies in its region: a slot says where, and the other
-//! half of the hash is written in front of a rule or in the head of a block. What changed since is
-//! a node of the leaf's own, by its whole hash.
+//! half of the hash is written in the head of the block. What changed since is a node of the leaf's
+//! own, by its whole hash.
 
 use std::sync::Arc;
 
@@ -16,7 +16,6 @@ use super::block::{self, Base, View};
 use super::index::Index;
 use super::node::Node;
 use super::place::Place;
-use super::record::Record;
 
 /// A version of a leaf.
 #[derive(Clone, Debug)]
@@ -46,33 +45,23 @@ pub(crate) const LEAF_MAX: usize = 512;
 /// A slot of no kind that was taken once: what is behind it can still be found.
 const GONE: u64 = 1 << 32;
 const KIND_SHIFT: u32 = 30;
-const RECORD: u32 = 1;
-const BLOCK: u32 = 2;
-const OWN: u32 = 3;
-/// The half of the hash in front of a rule or in the head of a block.
+const BLOCK: u32 = 1;
+const OWN: u32 = 2;
+/// The half of the hash in the head of a block.
 pub(crate) const HALF: usize = 4;
 /// Places in the region are counted in steps of so many bytes.
 pub(crate) const STEP: usize = 4;
 /// Bytes of a region that its slots can tell apart.
 pub(crate) const REGION_BYTES_MAX: usize = STEP << KIND_SHIFT;
 
-/// Lines of a block or rule that nearly every look needs.
+/// Lines of a block that nearly every look needs.
 const LINES: usize = 2;
 
 impl Entry {
-    /// Of a rule in the region, with half of its hash before it.
-    pub(crate) fn record(hash: u64, start: usize, base: &Base) -> Entry {
-        Entry::home(RECORD, hash, start, base)
-    }
-
     /// Of a block in the region, with half of its hash in its head.
     pub(crate) fn block(hash: u64, start: usize, base: &Base) -> Entry {
-        Entry::home(BLOCK, hash, start, base)
-    }
-
-    fn home(kind: u32, hash: u64, start: usize, base: &Base) -> Entry {
         let at = base.offset(start) / STEP as u32;
-        Entry { top: top_half(hash), spot: Spot::Home(kind << KIND_SHIFT | at) }
+        Entry { top: top_half(hash), spot: Spot::Home(BLOCK << KIND_SHIFT | at) }
     }
 
     /// Of a node of its own.
@@ -254,17 +243,13 @@ fn at_home(slot: u64, home: &Region) -> Option<(u64, Place<'_>)> {
     }
     let bytes = home.get(index(slot)..)?;
     lanes::prefetch(bytes, LINES);
-    if kind(slot) == RECORD {
-        let (half, record) = bytes.split_first_chunk()?;
-        return Some((whole(half), Place::Record(Record::at(record)?)));
-    }
     let half = bytes.get(block::SPARE..)?.first_chunk()?;
     Some((whole(half), Place::Block(View::of(bytes))))
 }
 
 #[inline]
 fn is_home(slot: u64) -> bool {
-    matches!(kind(slot), RECORD | BLOCK)
+    kind(slot) == BLOCK
 }
 
 fn own_slot(hash: u64) -> u64 {

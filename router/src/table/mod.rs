@@ -29,6 +29,7 @@ mod keyed;
 mod large;
 mod leaf;
 mod node;
+mod patterns;
 mod place;
 mod probe;
 pub(crate) mod record;

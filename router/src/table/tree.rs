@@ -1,15 +1,14 @@
-//! Rules by a 64-bit hash, in a tree whose versions share what they have in common: the hosts of a
-//! table, and the patterns of a large host.
+//! The hosts of a table, each by its 64-bit hash, in a tree whose versions share what they have in
+//! common.
 //!
 //! ```text
-//! hash --top bits--> leaf --next bits--> slot --> a rule, several side by side, or a node
+//! hash --top bits--> leaf --next bits--> slot --> a block of rules, or a node
 //! ```
 //!
-//! A slot takes eight bytes, so that 50 000 hosts take less than 1 MB, a million patterns 12 MB,
-//! and both mostly stay in the cache. A new version copies one leaf and the branches above it: for
-//! 50 000 hosts two branches of 16 and a leaf of 195 on average, for a million patterns three and a
-//! leaf of 244. The region of what was there when the table was built lives as long as any version
-//! (B1 in `block`).
+//! A slot takes eight bytes, so that 50 000 hosts take less than 1 MB, which mostly stays in the
+//! cache. A new version copies one leaf and the branches above it: for 50 000 hosts two branches of
+//! 16 and a leaf of 195 on average. The region of what was there when the table was built lives as
+//! long as any version (B1 in `block`).
 //!
 //! Cost of `get`: a step for each branch, two or three; a line of the leaf, sometimes two; and the
 //! lines of the rules, which come at the same time.
@@ -20,17 +19,15 @@ use lanes::Region;
 
 use super::Make;
 use super::block::{self, Base};
-use super::leaf::{Entry, HALF, LEAF_MAX, Leaf, STEP, top_half};
+use super::leaf::{Entry, HALF, LEAF_MAX, Leaf, top_half};
 use super::node::{self, Node};
 use super::place::Place;
-use crate::RouteId;
 use crate::pattern::host::HostPattern;
 
 /// A version of the tree.
 #[derive(Clone, Debug)]
 pub(crate) struct Tree {
     root: Branch,
-    len: usize,
     home: Arc<Region>,
 }
 
@@ -45,7 +42,7 @@ const FAN: usize = 1 << FAN_BITS;
 /// Branches above a leaf at most: as many as half a hash has bits for.
 const DEPTH_MAX: u32 = 7;
 
-/// The rules of a hash that are still being written.
+/// The rules of a host that are still being written.
 #[derive(Debug)]
 pub(crate) struct Draft {
     hash: u64,
@@ -54,20 +51,14 @@ pub(crate) struct Draft {
 
 #[derive(Debug)]
 enum Rules {
-    /// Where its one record is.
-    Record(usize),
     /// Where its block is.
     Block(usize),
     Own(Box<node::Draft>),
 }
 
 impl Draft {
-    pub(crate) fn hash(&self) -> u64 {
-        self.hash
-    }
-
     /// Appends the rules of a host.
-    pub(crate) fn of_host(
+    pub(crate) fn new(
         hash: u64,
         host: &HostPattern,
         records: &[&[u8]],
@@ -75,23 +66,6 @@ impl Draft {
         out: &mut Vec<u8>,
     ) -> Draft {
         Draft::of(hash, node::host_draft(host, records, make, out), out)
-    }
-
-    /// Appends the rules of one pattern of a large host.
-    pub(crate) fn of_pattern(
-        hash: u64,
-        records: &[&[u8]],
-        make: &Make,
-        out: &mut Vec<u8>,
-    ) -> Draft {
-        if let [record] = records {
-            out.resize(out.len().next_multiple_of(STEP), 0);
-            let start = out.len();
-            out.extend((hash as u32).to_le_bytes());
-            out.extend_from_slice(record);
-            return Draft { hash, rules: Rules::Record(start) };
-        }
-        Draft::of(hash, node::path_draft(records, make, out), out)
     }
 
     fn of(hash: u64, draft: node::Draft, out: &mut [u8]) -> Draft {
@@ -107,7 +81,6 @@ impl Draft {
     pub(crate) fn settle(self, base: &Base) -> Entry {
         match self.rules {
             Rules::Own(draft) => Entry::own(self.hash, draft.settle(base)),
-            Rules::Record(start) => Entry::record(self.hash, start, base),
             Rules::Block(start) => Entry::block(self.hash, start, base),
         }
     }
@@ -122,12 +95,7 @@ impl Tree {
     /// From entries in ascending order of their hashes.
     pub(crate) fn of(entries: Vec<Entry>, home: &Arc<Region>) -> Tree {
         debug_assert!(entries.is_sorted_by_key(|entry| entry.top));
-        let (len, home) = (entries.len(), Arc::clone(home));
-        Tree { root: Branch::of(entries, 0), len, home }
-    }
-
-    pub(crate) fn len(&self) -> usize {
-        self.len
+        Tree { root: Branch::of(entries, 0), home: Arc::clone(home) }
     }
 
     /// What a hash stands for.
@@ -153,25 +121,8 @@ impl Tree {
 
     /// The version in which `hash` stands for this node; for nothing if there is none.
     pub(crate) fn changed(&self, hash: u64, node: Option<Node>) -> Tree {
-        let (was_in, is_in) = (self.get(hash).is_some(), node.is_some());
         let root = self.root.changed(hash, node, 0, &self.home);
-        let len = self.len + usize::from(is_in) - usize::from(was_in);
-        Tree { root, len, home: Arc::clone(&self.home) }
-    }
-
-    /// With one more rule of a pattern, which takes the place of the one of its id.
-    pub(crate) fn with(&self, hash: u64, record: &[u8], make: &Make) -> Tree {
-        let node = match self.get(hash) {
-            Some(place) => place.with(record, make),
-            None => Node::of_path(&[record], make),
-        };
-        self.changed(hash, Some(node))
-    }
-
-    /// Without a rule.
-    pub(crate) fn without(&self, hash: u64, route: RouteId, make: &Make) -> Tree {
-        let node = self.get(hash).and_then(|place| place.without(route, make));
-        self.changed(hash, node)
+        Tree { root, home: Arc::clone(&self.home) }
     }
 
     /// All hashes with what they stand for, in no order.
@@ -204,10 +155,6 @@ pub(crate) struct Look<'a> {
 }
 
 impl<'a> Look<'a> {
-    pub(crate) fn hash(self) -> u64 {
-        self.hash
-    }
-
     /// What the hash stands for.
     #[inline]
     pub(crate) fn get(self) -> Option<Place<'a>> {
@@ -284,12 +231,12 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::PlanId;
     use crate::hash::HashKey;
     use crate::pattern::path::PathPattern;
     use crate::predicate::method::MethodSet;
     use crate::table::RuleOrder;
     use crate::table::record::Rule;
+    use crate::{PlanId, RouteId};
 
     type Map = BTreeMap<u64, BTreeSet<u32>>;
 
@@ -311,7 +258,7 @@ mod tests {
         let drafts = map.iter().map(|(hash, routes)| {
             let records: Vec<Vec<u8>> = routes.iter().copied().map(record).collect();
             let records: Vec<&[u8]> = records.iter().map(Vec::as_slice).collect();
-            Draft::of_pattern(*hash, &records, &make, &mut out)
+            Draft::new(*hash, &HostPattern::Any, &records, &make, &mut out)
         });
         let drafts: Vec<Draft> = drafts.collect();
         let base = Base::own(out);
@@ -324,6 +271,20 @@ mod tests {
             place.each(&mut |record| assert!(routes.insert(record.route().0)));
         }
         routes
+    }
+
+    fn with(tree: &Tree, hash: u64, route: u32) -> Tree {
+        let record = record(route);
+        let node = match tree.get(hash) {
+            Some(place) => place.with(&record, &make()),
+            None => Node::of_host(&HostPattern::Any, &[&record], &make()),
+        };
+        tree.changed(hash, Some(node))
+    }
+
+    fn without(tree: &Tree, hash: u64, route: u32) -> Tree {
+        let node = tree.get(hash).and_then(|place| place.without(RouteId(route), &make()));
+        tree.changed(hash, node)
     }
 
     /// Hashes that share their first bits, their first half, or nothing.
@@ -345,17 +306,16 @@ mod tests {
             for (hash, is_in, route) in steps {
                 let (before, old) = (tree.clone(), map.get(&hash).cloned().unwrap_or_default());
                 if is_in && !old.contains(&route) {
-                    tree = tree.with(hash, &record(route), &make());
+                    tree = with(&tree, hash, route);
                     map.entry(hash).or_default().insert(route);
                 } else if old.contains(&route) {
-                    tree = tree.without(hash, RouteId(route), &make());
+                    tree = without(&tree, hash, route);
                     map.entry(hash).or_default().remove(&route);
                     map.retain(|_, routes| !routes.is_empty());
                 }
                 let expected = map.get(&hash).cloned().unwrap_or_default();
                 prop_assert_eq!(routes(tree.get(hash)), expected);
                 prop_assert_eq!(routes(before.get(hash)), old, "the old version stays");
-                prop_assert_eq!(tree.len(), map.len());
             }
             let all: Map = tree.iter().map(|(hash, at)| (hash, routes(Some(at)))).collect();
             prop_assert_eq!(&all, &map);
