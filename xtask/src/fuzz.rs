@@ -6,8 +6,9 @@
 
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant};
 
-use anyhow::{anyhow, ensure};
+use anyhow::{anyhow, bail, ensure};
 
 use crate::run;
 use crate::tally::Tally;
@@ -19,10 +20,27 @@ const INPUT_BYTES_MAX: u32 = 8192;
 /// cost grows with the square, and ten million scripts of 4 096 steps would take days.
 const SCRIPT_BYTES_MAX: u32 = 512;
 
+/// What is told of a target that has ended.
+pub(crate) type Ended<'a> = &'a (dyn Fn(&str, Tally, Duration) -> anyhow::Result<()> + Sync);
+
 /// `inputs` for each target, under `sanitizer` (`address`, or `none`: several times faster). As
 /// many targets run at a time as there are cores; each is one step of the tally.
 pub(crate) fn main(workspace: &Workspace, inputs: u64, sanitizer: &str) -> anyhow::Result<Tally> {
-    let targets = targets(workspace)?;
+    run(workspace, &[], (inputs, sanitizer), &|_, _, _| Ok(()))
+}
+
+/// As [`main`], of some targets only unless none is named.
+pub(crate) fn run(
+    workspace: &Workspace,
+    only: &[String],
+    (inputs, sanitizer): (u64, &str),
+    ended: Ended<'_>,
+) -> anyhow::Result<Tally> {
+    let mut targets = targets(workspace)?;
+    if let Some(unknown) = only.iter().find(|name| !targets.contains(name)) {
+        bail!("no fuzz target `{unknown}`");
+    }
+    targets.retain(|target| only.is_empty() || only.contains(target));
     // Once, so that the jobs below find everything built.
     let build = ["fuzz", "build", "--sanitizer", sanitizer];
     ensure!(run::succeeds(run::cargo_nightly(workspace, &build))?, "fuzz targets do not build");
@@ -30,7 +48,10 @@ pub(crate) fn main(workspace: &Workspace, inputs: u64, sanitizer: &str) -> anyho
     let job = || -> anyhow::Result<Tally> {
         let mut tally = Tally::default();
         while let Some(target) = targets.get(next.fetch_add(1, Relaxed)) {
-            tally.add(one(workspace, target, inputs, sanitizer)?);
+            let started = Instant::now();
+            let one = one(workspace, target, inputs, sanitizer)?;
+            ended(target, one, started.elapsed())?;
+            tally.add(one);
         }
         Ok(tally)
     };

@@ -1,11 +1,14 @@
 //! `cargo xtask soak`: the long runs, and the report of the last ones in `docs/soak.md`.
 //!
-//! `soak STEP..` runs only those steps. Each step's section of the report names the commit it ran
-//! on, so a partial run renews its own sections and leaves the others.
+//! `soak STEP..` runs only those steps, `soak fuzz/TARGET..` only those fuzz targets. Each section
+//! of the report names the commit it ran on, so a partial run renews its own sections and leaves
+//! the others. A fuzz target has a section of its own, written as soon as it has ended.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::process::Command;
-use std::time::Instant;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
 
 use anyhow::ensure;
 
@@ -17,8 +20,18 @@ use crate::{fuzz, interop, mutants, release, run, tools};
 struct Step {
     name: &'static str,
     what: &'static str,
-    run: fn(&Workspace) -> anyhow::Result<Outcome>,
+    run: Run,
 }
+
+#[derive(Clone, Copy)]
+enum Run {
+    /// One section.
+    Whole(fn(&Workspace) -> anyhow::Result<Outcome>),
+    /// A section for each part; all parts when none is named.
+    Parts(fn(&Workspace, &[String]) -> anyhow::Result<Tally>),
+}
+
+use Run::{Parts, Whole};
 
 /// What a step came to, and the lines of its output worth keeping.
 struct Outcome {
@@ -27,16 +40,16 @@ struct Outcome {
 }
 
 const STEPS: &[Step] = &[
-    Step { name: "simulator", what: "20 000 seeds, release build", run: simulator },
-    Step { name: "memory", what: "Private memory per idle connection", run: memory },
-    Step { name: "slow", what: "What slow clients cost the others", run: slow },
-    Step { name: "floods", what: "What floods cost the others, beside nginx", run: floods },
-    Step { name: "peers", what: "interop with load runs of 10 s", run: peers },
-    Step { name: "versus", what: "CPU per request beside nginx and HAProxy", run: versus },
-    Step { name: "rules", what: "A million routes, and changes of them", run: rules },
-    Step { name: "streams", what: "Streams of gRPC held through reloads", run: streams },
-    Step { name: "mutants", what: "planted faults", run: planted },
-    Step { name: "fuzz", what: "10 million inputs a parser", run: parsers },
+    Step { name: "simulator", what: "20 000 seeds, release build", run: Whole(simulator) },
+    Step { name: "memory", what: "Private memory per idle connection", run: Whole(memory) },
+    Step { name: "slow", what: "What slow clients cost the others", run: Whole(slow) },
+    Step { name: "floods", what: "What floods cost the others, beside nginx", run: Whole(floods) },
+    Step { name: "peers", what: "interop with load runs of 10 s", run: Whole(peers) },
+    Step { name: "versus", what: "CPU per request beside nginx and HAProxy", run: Whole(versus) },
+    Step { name: "rules", what: "A million routes, and changes of them", run: Whole(rules) },
+    Step { name: "streams", what: "Streams of gRPC held through reloads", run: Whole(streams) },
+    Step { name: "mutants", what: "planted faults", run: Whole(planted) },
+    Step { name: "fuzz", what: "10 million inputs a parser", run: Parts(parsers) },
 ];
 
 const SIMULATOR_SEEDS: &str = "20000";
@@ -52,25 +65,59 @@ const REPORT: &str = "docs/soak.md";
 /// Runs all steps or those named, and renews their sections of the report.
 pub(crate) fn main(workspace: &Workspace, args: &[String]) -> anyhow::Result<Tally> {
     for name in args {
-        ensure!(STEPS.iter().any(|step| step.name == name), "no step `{name}`");
+        ensure!(position(name).is_some(), "no step `{name}`");
     }
     tools::require(workspace, &[tools::CI, tools::SOAK].concat())?;
     let mut tally = Tally::default();
-    for step in STEPS.iter().filter(|step| args.is_empty() || args.contains(&step.name.into())) {
+    for step in STEPS {
+        let parts: Vec<String> = args.iter().filter_map(|name| part(name, step)).collect();
+        if !args.is_empty() && parts.is_empty() && !args.contains(&step.name.into()) {
+            continue;
+        }
         println!("\n=== {}: {}", step.name, step.what);
-        let started = Instant::now();
-        let outcome = (step.run)(workspace).unwrap_or_else(|error| Outcome {
-            tally: Tally::one_failed(),
-            figures: format!("{error:#}\n"),
+        tally.add(match step.run {
+            Whole(run) => whole(workspace, step, run)?,
+            Parts(run) => run(workspace, &parts)?,
         });
-        let seconds = started.elapsed().as_secs();
-        tally.add(outcome.tally);
-        record(workspace, step, &section(workspace, step, &outcome, seconds))?;
     }
     Ok(tally)
 }
 
-fn section(workspace: &Workspace, step: &Step, outcome: &Outcome, seconds: u64) -> String {
+/// Place of a step among all; a part is named behind its step.
+fn position(name: &str) -> Option<usize> {
+    let (of, part) = name.split_once('/').unwrap_or((name, ""));
+    let is_it = |step: &Step| step.name == of && (part.is_empty() || matches!(step.run, Parts(_)));
+    STEPS.iter().position(is_it)
+}
+
+/// Which part of a step a name means.
+fn part(name: &str, step: &Step) -> Option<String> {
+    let (of, part) = name.split_once('/')?;
+    (of == step.name).then(|| part.to_owned())
+}
+
+fn whole(
+    workspace: &Workspace,
+    step: &Step,
+    run: fn(&Workspace) -> anyhow::Result<Outcome>,
+) -> anyhow::Result<Tally> {
+    let started = Instant::now();
+    let outcome = run(workspace).unwrap_or_else(|error| Outcome {
+        tally: Tally::one_failed(),
+        figures: format!("{error:#}\n"),
+    });
+    let section = section(workspace, step.name, step.what, &outcome, started.elapsed());
+    record(workspace, step.name, &section)?;
+    Ok(outcome.tally)
+}
+
+fn section(
+    workspace: &Workspace,
+    name: &str,
+    what: &str,
+    outcome: &Outcome,
+    took: Duration,
+) -> String {
     let kernel = first_line(workspace, "uname", &["-sr"]);
     let mut commit = first_line(workspace, "git", &["rev-parse", "--short=12", "HEAD"]);
     // The report itself is being written by the steps before.
@@ -78,13 +125,15 @@ fn section(workspace: &Workspace, step: &Step, outcome: &Outcome, seconds: u64) 
     if !first_line(workspace, "git", &changed).is_empty() {
         commit.push_str("-dirty");
     }
+    let figures = match outcome.figures.as_str() {
+        "" => String::new(),
+        figures => format!("\n```text\n{figures}```\n"),
+    };
+    let cores = std::thread::available_parallelism().map_or(0, usize::from);
+    let (seconds, tally) = (took.as_secs(), outcome.tally);
     format!(
-        "## {}\n\n{}. Commit {commit}, {kernel}, {} cores, {seconds} s: {}.\n\n```text\n{}```\n",
-        step.name,
-        step.what,
-        std::thread::available_parallelism().map_or(0, usize::from),
-        outcome.tally,
-        outcome.figures,
+        "## {name}\n\n{what}. Commit {commit}, {kernel}, {cores} cores, {seconds} s: {tally}.\n\
+         {figures}"
     )
 }
 
@@ -94,33 +143,28 @@ fn first_line(workspace: &Workspace, program: &str, args: &[&str]) -> String {
     text.ok().and_then(|text| text.lines().next().map(str::to_owned)).unwrap_or_default()
 }
 
-fn record(workspace: &Workspace, step: &Step, section: &str) -> anyhow::Result<()> {
+fn record(workspace: &Workspace, name: &str, section: &str) -> anyhow::Result<()> {
     let path = workspace.path(REPORT);
     let old = fs::read_to_string(&path).unwrap_or_default();
     fs::create_dir_all(workspace.path("docs"))?;
-    fs::write(&path, renewed(&old, step.name, section))?;
+    fs::write(&path, renewed(&old, name, section))?;
     Ok(())
 }
 
 const HEADING: &str = "# The last long runs\n\nWritten by `cargo xtask soak`; \
                        each section names the commit it ran on.\n";
 
-/// The report with one section replaced, or appended, in the order of `STEPS`.
+/// The report with one section replaced, or added, in the order of `STEPS` and of names.
 fn renewed(report: &str, name: &str, section: &str) -> String {
-    let sections: Vec<&str> = report.split("\n## ").skip(1).collect();
-    let mut text = HEADING.to_owned();
-    for step in STEPS {
-        let old = sections.iter().find(|text| text.lines().next() == Some(step.name));
-        if step.name == name {
-            text.push('\n');
-            text.push_str(section);
-        } else if let Some(old) = old {
-            text.push_str("\n## ");
-            text.push_str(old.trim_end());
-            text.push('\n');
-        }
-    }
-    text
+    let place = |name: &str| position(name).map(|at| (at, name.to_owned()));
+    let old = report.split("\n## ").skip(1).filter_map(|text| {
+        let name = place(text.lines().next()?)?;
+        Some((name, format!("## {}\n", text.trim_end())))
+    });
+    let mut sections: BTreeMap<(usize, String), String> = old.collect();
+    sections.extend(place(name).map(|name| (name, section.to_owned())));
+    let sections = sections.values().map(|section| format!("\n{section}"));
+    format!("{HEADING}{}", sections.collect::<String>())
 }
 
 fn simulator(workspace: &Workspace) -> anyhow::Result<Outcome> {
@@ -231,9 +275,17 @@ fn planted(workspace: &Workspace) -> anyhow::Result<Outcome> {
     Ok(Outcome { tally, figures: format!("caught, survived: {tally}\n") })
 }
 
-fn parsers(workspace: &Workspace) -> anyhow::Result<Outcome> {
-    let tally = fuzz::main(workspace, FUZZ_INPUTS, "none")?;
-    Ok(Outcome { tally, figures: format!("targets: {tally}\n") })
+/// Fuzz targets: these, or all.
+fn parsers(workspace: &Workspace, targets: &[String]) -> anyhow::Result<Tally> {
+    let report = Mutex::new(());
+    let ended = |target: &str, tally: Tally, took: Duration| {
+        // INVARIANT: no job panics while it has the report.
+        let _mine = report.lock().expect("no job panics");
+        let (name, outcome) = (format!("fuzz/{target}"), Outcome { tally, figures: String::new() });
+        let section = section(workspace, &name, "10 million inputs", &outcome, took);
+        record(workspace, &name, &section)
+    };
+    fuzz::run(workspace, targets, (FUZZ_INPUTS, "none"), &ended)
 }
 
 #[cfg(test)]
@@ -244,9 +296,17 @@ mod tests {
     fn a_section_is_replaced_in_its_place() {
         let one = renewed("", "versus", "## versus\n\nfirst\n");
         let two = renewed(&one, "simulator", "## simulator\n\nseeds\n");
-        let three = renewed(&two, "versus", "## versus\n\nsecond\n");
-        let sections: Vec<&str> = three.split("\n## ").skip(1).collect();
-        assert_eq!(sections, ["simulator\n\nseeds\n", "versus\n\nsecond\n"]);
-        assert!(three.starts_with("# The last long runs\n"));
+        let three = renewed(&two, "fuzz/hpack", "## fuzz/hpack\n\nclean\n");
+        let four = renewed(&three, "versus", "## versus\n\nsecond\n");
+        let sections: Vec<&str> = four.split("\n## ").skip(1).collect();
+        let hpack = "fuzz/hpack\n\nclean\n";
+        assert_eq!(sections, ["simulator\n\nseeds\n", "versus\n\nsecond\n", hpack]);
+        assert!(four.starts_with("# The last long runs\n"));
+    }
+
+    #[test]
+    fn a_part_is_named_behind_its_step() {
+        assert!(position("fuzz/hpack").is_some() && position("fuzz") == position("fuzz/hpack"));
+        assert_eq!((position("versus/get-100"), position("none")), (None, None));
     }
 }
