@@ -239,12 +239,23 @@ fn a_drain_ends_idle_connections_and_answers_calls() {
     assert_eq!(gateway.wait(), support::Exit(Some(0)));
 }
 
-/// A framed caller of a cluster that speaks TTHeader: the server sees a header with a frame inside
-/// and answers with one, and a second call shares the link.
-#[test]
-fn a_framed_caller_reaches_a_server_of_ttheader() {
-    let folder = Folder::new();
-    let origin = Origin::start(|mut accepted| {
+/// A TTHeader with these pairs, around what follows it. No flags; Binary, no transforms.
+fn ttheader(seqid: u32, pairs: &[(&[u8], &[u8])], inside: &[u8]) -> Vec<u8> {
+    let text = |text: &[u8]| [&(text.len() as u16).to_be_bytes(), text].concat();
+    let mut header = vec![0, 0];
+    if !pairs.is_empty() {
+        header.push(1);
+        header.extend((pairs.len() as u16).to_be_bytes());
+        pairs.iter().for_each(|(key, value)| header.extend([text(key), text(value)].concat()));
+    }
+    header.resize(header.len().next_multiple_of(4), 0);
+    let words = ((header.len() / 4) as u16).to_be_bytes();
+    framed(&[&[0x10, 0, 0, 0], &seqid.to_be_bytes()[..], &words, &header, inside].concat())
+}
+
+/// A server of TTHeader with a frame inside that looks at each call.
+fn server_of_ttheader(look: fn(&[u8])) -> Origin {
+    Origin::start(move |mut accepted| {
         while let Some(len) = accepted.read_exactly(4) {
             let len = u32::from_be_bytes(len.try_into().expect("four bytes"));
             let Some(call) = accepted.read_exactly(len as usize) else { return };
@@ -252,11 +263,13 @@ fn a_framed_caller_reaches_a_server_of_ttheader() {
             let seqid = u32::from_be_bytes(call[4..8].try_into().expect("four bytes"));
             let inside = framed(&message(CALL, "echo", seqid, EMPTY));
             assert!(call.ends_with(&inside), "{}", call.escape_ascii());
-            // No flags, the call's number, one word of header: Binary, no transforms, padding.
-            let header = [&[0x10, 0, 0, 0], &call[4..8], &[0, 1, 0, 0, 0, 0]].concat();
-            accepted.write(&framed(&[&header[..], &answer("echo", seqid)].concat()));
+            look(&call);
+            accepted.write(&ttheader(seqid, &[], &answer("echo", seqid)));
         }
-    });
+    })
+}
+
+fn before_ttheader(folder: &Folder, origin: &Origin) -> Gateway {
     let config = format!(
         "version: 1\n\
          listeners: [{{address: '127.0.0.1:0', protocols: [thrift]}}]\n\
@@ -265,9 +278,70 @@ fn a_framed_caller_reaches_a_server_of_ttheader() {
          routes: [{{id: r, cluster: c, match: {{thrift: {{method: echo}}}}}}]\n",
         origin.address
     );
-    let gateway = Setup::config(&folder.write("ringway.yaml", config)).start();
+    Setup::config(&folder.write("ringway.yaml", config)).start()
+}
+
+/// A framed caller of a cluster that speaks TTHeader: the server sees a header with a frame inside
+/// and answers with one, and a second call shares the link.
+#[test]
+fn a_framed_caller_reaches_a_server_of_ttheader() {
+    let folder = Folder::new();
+    let origin = server_of_ttheader(|_| {});
+    let gateway = before_ttheader(&folder, &origin);
     let mut client = Client::connect(gateway.address);
     assert!(is_answered(&mut client, 70));
     assert!(is_answered(&mut client, 71));
     assert_eq!(origin.connections(), 1);
+    assert_eq!(gateway.log(2)[0]["protocol"], "thrift_framed");
+}
+
+/// What readers of a TTHeader could not take for UTF-8 is left out of it, and counted.
+#[test]
+fn pairs_that_cannot_be_written_are_counted() {
+    let folder = Folder::new();
+    let origin = server_of_ttheader(|call| {
+        let has = |text: &[u8]| call.windows(text.len()).any(|window| window == text);
+        assert!(has(b"x-plain") && has(b"Thrift/1 ringway"), "{}", call.escape_ascii());
+        assert!(!has(b"x-broken"), "{}", call.escape_ascii());
+    });
+    let gateway = before_ttheader(&folder, &origin);
+    let mut client = Client::connect(gateway.address);
+    let pairs: &[(&[u8], &[u8])] = &[(b"x-broken", b"\xff"), (b"x-plain", b"yes")];
+    client.send(ttheader(5, pairs, &message(CALL, "echo", 5, EMPTY)));
+    assert!(frame(&mut client).ends_with(&message(REPLY, "echo", 5, EMPTY)));
+    assert_eq!(gateway.log(1)[0]["protocol"], "thrift_ttheader");
+    assert_eq!(gateway.metric("ringway_thrift_pairs_dropped_total"), 1.0);
+}
+
+/// A framed caller has to be told how long the reply of an unframed server is, so that the whole
+/// reply is collected: up to the same limit that each of both connections has.
+#[test]
+fn the_longest_frame_is_a_setting() {
+    const CALL_BYTES: usize = 17;
+    let text = [&[11, 0, 0][..], &(17_u32 << 20).to_be_bytes(), &vec![b'x'; 17 << 20], &[0]];
+    let text = text.concat();
+    let reply = message(REPLY, "echo", 1, &text);
+    let expected = reply.clone();
+    let origin = Origin::start(move |mut accepted| {
+        while accepted.read_exactly(CALL_BYTES).is_some() && accepted.write(&reply) {}
+    });
+    let folder = Folder::new();
+    let config = format!(
+        "version: 1\n\
+         listeners: [{{address: '127.0.0.1:0', protocols: [thrift]}}]\n\
+         clusters: {{c: {{protocol: thrift, thrift: {{transport: buffered}}, \
+         endpoints: ['{}']}}}}\n\
+         routes: [{{id: r, cluster: c}}]\n",
+        origin.address
+    );
+    let file = folder.write("ringway.yaml", config);
+    let ask = |max: &str| {
+        let gateway = Setup::config(&file).flag("--thrift-frame-bytes-max", max).start();
+        let mut client = Client::connect(gateway.address);
+        client.send(call("echo", 1, EMPTY));
+        frame(&mut client)
+    };
+    assert!(ask("18MiB") == expected, "it is whole");
+    let refused = message(EXCEPTION, "echo", 1, &exception("upstream_protocol_error", 6));
+    assert_eq!(ask("16MiB"), refused);
 }

@@ -23,7 +23,7 @@ use std::time::{Duration, Instant};
 
 use engine::{Buf, Timer};
 use observe::{Gauge, WordFamily};
-use protocols::thrift::Encoding;
+use protocols::thrift::{self, Dialect, Encoding};
 use protocols::{
     AnyWire, Cx, Error, Fault, Head, Length, Mux, ReadSide, Role, Sniff, StreamId, Wire, WriteSide,
     h2,
@@ -292,12 +292,22 @@ impl Conn {
         matches!(self.core.borrow().wire, AnyWire::Thrift(_))
     }
 
-    /// How payload is written on a Thrift connection, once that is known.
-    pub(crate) fn encoding(&self) -> Option<Encoding> {
+    /// How a Thrift connection speaks, once that is known.
+    fn dialect(&self) -> Option<Dialect> {
         match &self.core.borrow().wire {
-            AnyWire::Thrift(wire) => wire.dialect().map(|dialect| dialect.encoding),
+            AnyWire::Thrift(wire) => wire.dialect(),
             _ => None,
         }
+    }
+
+    /// How payload is written on a Thrift connection, once that is known.
+    pub(crate) fn encoding(&self) -> Option<Encoding> {
+        self.dialect().map(|dialect| dialect.encoding)
+    }
+
+    /// What delimits messages on a Thrift connection, once that is known.
+    pub(crate) fn thrift_transport(&self) -> Option<thrift::Transport> {
+        self.dialect().map(|dialect| dialect.transport)
     }
 
     /// Whether a message's head has to say how long the message is.

@@ -7,6 +7,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use engine::{Buf, Full, Piece};
+use observe::Metric;
 use protocols::{AnyWire, Cx, Fault, Gone, Head, Mux, Role, StreamId, Wire};
 
 use crate::conn::{Conn, Site};
@@ -132,7 +133,14 @@ impl End {
     }
 
     pub(crate) fn send_head(&self, head: &Head, end: bool) -> Result<(), Gone> {
-        self.call(|wire, cx| wire.head(self.id, head, end, cx))
+        self.call(|wire, cx| {
+            let sent = wire.head(self.id, head, end, cx);
+            if let AnyWire::Thrift(wire) = wire {
+                let dropped = u64::from(wire.dropped());
+                self.conn.state.metrics.add(Metric::ThriftPairsDropped, dropped);
+            }
+            sent
+        })
     }
 
     /// Frames and queues payload. Returns what the wire did not take (a closed window).

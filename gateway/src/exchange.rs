@@ -467,6 +467,12 @@ impl Track {
         Some(Box::new(Stash::new(&self.state, bytes_max)))
     }
 
+    /// Where a whole reply of Thrift waits to be measured: a link brings no longer ones.
+    pub(crate) fn measuring_stash(&self) -> Box<Stash> {
+        let bytes_max = self.with_plan(Plan::thrift_frame_bytes_max).unwrap_or_default();
+        Box::new(Stash::new(&self.state, bytes_max))
+    }
+
     /// A wire for a new link of this exchange; `None` before its route is known.
     pub(crate) fn link_wire(&self) -> Option<AnyWire> {
         self.with_plan(|plan| plan.link_wire(self.thrift.get()))
@@ -773,11 +779,11 @@ fn describe(record: &mut Record, state: &State, conn: &Conn, request: &Head) {
     record.host.set(request.host());
     record.target.set(request.target());
     record.protocol = match request.version() {
-        _ if conn.is_thrift() => Protocol::Thrift,
         _ if request.length() == Length::Tunnel && request.method().is_empty() => Protocol::Tcp,
         Version::Http10 => Protocol::Http10,
         Version::Http11 => Protocol::Http11,
         Version::Http2 => Protocol::Http2,
+        Version::Thrift => conn.thrift_transport().map(thrift::protocol).unwrap_or_default(),
     };
     record.peer = match (conn.stream.peer(), forwarded::client(state, conn, request)) {
         // The port of a client behind a proxy is not known.

@@ -22,6 +22,7 @@ pub(crate) struct Via {
     http10: String,
     http11: String,
     http2: String,
+    thrift: String,
 }
 
 impl Via {
@@ -32,6 +33,7 @@ impl Via {
             http10: format!("1.0 {name}"),
             http11: format!("1.1 {name}"),
             http2: format!("2.0 {name}"),
+            thrift: format!("Thrift/1 {name}"),
         })
     }
 
@@ -41,6 +43,7 @@ impl Via {
             Version::Http10 => &self.http10,
             Version::Http11 => &self.http11,
             Version::Http2 => &self.http2,
+            Version::Thrift => &self.thrift,
         };
         head.push_known(Name::Via, hop.as_bytes());
     }

@@ -360,7 +360,7 @@ impl<'a> Relay<'a> {
         }
         self.held = Some((head, end));
         if self.is_measuring() {
-            self.stash = Some(Box::new(Stash::new(&self.track.state, MEASURED_BYTES_MAX)));
+            self.stash = Some(self.track.measuring_stash());
         }
         Ok(false)
     }
@@ -567,6 +567,3 @@ fn discard(from: Source<'_>, cx: &mut Context<'_>) -> Moved {
         Poll::Ready(_) => Moved::Some,
     }
 }
-
-/// The longest reply that is collected to see how long it is: wires of Thrift take no longer ones.
-const MEASURED_BYTES_MAX: u64 = 16 * 1024 * 1024;

@@ -575,7 +575,12 @@ impl Plan {
         let is_told = cluster.protocol == ClusterProtocol::Thrift
             && cluster.thrift.transport != ThriftTransport::Buffered;
         let is_unknown = call.length() == Length::Unknown;
-        (is_told && is_unknown).then_some(u64::from(self.cluster.wire.thrift_frame_bytes_max))
+        (is_told && is_unknown).then_some(self.thrift_frame_bytes_max())
+    }
+
+    /// Bytes of the longest message of Thrift.
+    pub(crate) fn thrift_frame_bytes_max(&self) -> u64 {
+        u64::from(self.cluster.wire.thrift_frame_bytes_max)
     }
 
     /// A wire for a new link to this route's cluster, for a call in that encoding.

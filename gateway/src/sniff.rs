@@ -13,11 +13,11 @@ use control::{ListenerPlan, Speaks};
 use engine::Buf;
 use observe::WordFamily;
 use protocols::detect::{Detected, Families, Family, Options, detect};
-use protocols::thrift::Transport;
 use protocols::{AnyWire, Fault, Role};
 
 use crate::conn::Conn;
 use crate::greet::{Refused, wake_at};
+use crate::thrift;
 
 /// A connection whose protocol is to be told.
 pub(crate) struct Sniffer {
@@ -101,7 +101,7 @@ fn begin(conn: &Conn, found: Detected, first: Buf) -> Result<(), Refused> {
         Detected::Http1 => ("http1", AnyWire::h1(Role::Server, &plan.wire)),
         Detected::Http2 => ("http2", AnyWire::h2(Role::Server, &plan.wire)),
         Detected::Thrift(transport, _) => {
-            (transport_word(transport), AnyWire::thrift(Role::Server, None, &plan.wire))
+            (thrift::protocol(transport).as_str(), AnyWire::thrift(Role::Server, None, &plan.wire))
         }
         Detected::Refused(fault) => return Err(Refused::Protocol(fault)),
         // Neither is among what the listener takes.
@@ -112,15 +112,6 @@ fn begin(conn: &Conn, found: Detected, first: Buf) -> Result<(), Refused> {
     conn.state.metrics.word(WordFamily::ConnectionProtocols, word);
     conn.speak(wire, first);
     Ok(())
-}
-
-fn transport_word(transport: Transport) -> &'static str {
-    match transport {
-        Transport::Framed => "thrift_framed",
-        Transport::Unframed => "thrift_buffered",
-        Transport::THeader => "thrift_theader",
-        Transport::TtHeader => "thrift_ttheader",
-    }
 }
 
 /// From the first byte to the one that tells: a caller sends its first message at once.

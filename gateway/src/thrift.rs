@@ -8,6 +8,7 @@
 use std::future::poll_fn;
 use std::task::Poll;
 
+use observe::Protocol;
 use protocols::Head;
 use protocols::thrift::{Dialect, Encoding, Transport};
 use router::{ThriftDialect, ThriftProtocol, ThriftTransport};
@@ -43,6 +44,16 @@ pub(crate) fn dialect(thrift: ThriftDialect, encoding: Encoding) -> Dialect {
     };
     let is_framed_inside = transport == Transport::TtHeader;
     Dialect { is_framed_inside, ..Dialect::new(transport, encoding) }
+}
+
+/// What counters and the log call a connection of that transport.
+pub(crate) fn protocol(transport: Transport) -> Protocol {
+    match transport {
+        Transport::Framed => Protocol::ThriftFramed,
+        Transport::Unframed => Protocol::ThriftBuffered,
+        Transport::THeader => Protocol::ThriftTheader,
+        Transport::TtHeader => Protocol::ThriftTtheader,
+    }
 }
 
 /// Ready when a reply may be written: older calls of the connection have theirs. Each of them has

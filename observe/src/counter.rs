@@ -56,6 +56,8 @@ slots! {
         UpstreamReuses,
         /// Requests whose client went away before the reply ended.
         ClientGone,
+        /// Pairs of Thrift headers that were left out: their readers could not have read them.
+        ThriftPairsDropped,
         /// Access log records lost because the exporter was behind.
         LogDropped,
     }

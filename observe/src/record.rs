@@ -78,8 +78,14 @@ pub enum Protocol {
     Http11,
     /// HTTP/2.
     Http2,
-    /// The Thrift family.
-    Thrift,
+    /// Thrift, with a length before each message.
+    ThriftFramed,
+    /// Thrift without one.
+    ThriftBuffered,
+    /// Apache's and Facebook's header around Thrift.
+    ThriftTheader,
+    /// CloudWeGo's header around Thrift.
+    ThriftTtheader,
     /// Bytes, passed through.
     Tcp,
 }
@@ -92,7 +98,10 @@ impl Protocol {
             Protocol::Http10 => "http/1.0",
             Protocol::Http11 => "http/1.1",
             Protocol::Http2 => "http/2",
-            Protocol::Thrift => "thrift",
+            Protocol::ThriftFramed => "thrift_framed",
+            Protocol::ThriftBuffered => "thrift_buffered",
+            Protocol::ThriftTheader => "thrift_theader",
+            Protocol::ThriftTtheader => "thrift_ttheader",
             Protocol::Tcp => "tcp",
         }
     }

@@ -39,6 +39,8 @@ pub enum Version {
     Http11,
     /// HTTP/2.
     Http2,
+    /// A message of the Thrift family.
+    Thrift,
 }
 
 /// A range of the arena.

@@ -155,6 +155,12 @@ impl Settings {
                 "above",
                 "h2-connection-window-bytes",
             ),
+            (
+                self.thrift_header_bytes_max() < self.thrift_frame_bytes_max(),
+                "thrift-header-bytes-max",
+                "not below",
+                "thrift-frame-bytes-max",
+            ),
             (shards <= cores, "shards", "above the number of cores in", "cpus"),
         ];
         let broken = relations.into_iter().filter(|(holds, ..)| !holds);
@@ -246,6 +252,12 @@ impl Settings {
             h2_ping_interval: self.h2_ping_interval(),
             h2_ping_timeout: self.h2_ping_timeout(),
             h2_settings_timeout: self.h2_settings_timeout(),
+            thrift_frame_bytes_max: self.thrift_frame_bytes_max(),
+            thrift_header_bytes_max: self.thrift_header_bytes_max(),
+            thrift_keys_max: self.thrift_keys_max(),
+            thrift_depth_max: self.thrift_depth_max(),
+            thrift_calls_max: self.thrift_calls_max(),
+            thrift_lax: self.thrift_lax(),
             ..protocols::WireSpec::default()
         }
     }

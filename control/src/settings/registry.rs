@@ -330,6 +330,18 @@ registry! {
         "HTTP/2: silence allowed after that PING.";
     "h2-settings-timeout" h2_settings_timeout: duration = "10s", time(), Reload,
         "HTTP/2: time for a client's preface and for the acknowledgement of our SETTINGS.";
+    "thrift-frame-bytes-max" thrift_frame_bytes_max: u32 = "16MiB", bytes(KIB, 512 * MIB), Reload,
+        "Thrift: bytes of a frame, of an unframed struct, or of what zlib makes of one.";
+    "thrift-header-bytes-max" thrift_header_bytes_max: u32 = "64KiB", bytes(256, 256 * KIB), Reload,
+        "Thrift: bytes of a THeader or TTHeader.";
+    "thrift-keys-max" thrift_keys_max: u16 = "128", count(1, 1024), Reload,
+        "Thrift: keys of such a header, and of what persists of THeaders on a connection.";
+    "thrift-depth-max" thrift_depth_max: u16 = "64", count(1, 1024), Reload,
+        "Thrift: structs and containers in each other.";
+    "thrift-calls-max" thrift_calls_max: u16 = "128", count(1, 65_535), Reload,
+        "Thrift: calls of a client connection at a time; it is not read from at this many.";
+    "thrift-lax" thrift_lax: bool = "false", Kind::Bool, Reload,
+        "Thrift: take messages of Binary without a version.";
     "mem-limit" mem_limit: opt_u64 = "none",
         number(Unit::Bytes, 16 * MIB, 1 << 44, Some("none")), Reload,
         "Resident bytes: above 90 % of it idle clients are closed and new ones refused.";

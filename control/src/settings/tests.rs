@@ -147,6 +147,9 @@ fn relations_are_checked() {
     assert_eq!(cores, ["shards (3) is above the number of cores in cpus (0-1)"]);
     let target = faults(&[("line-bytes-max", "1KiB")]);
     assert_eq!(target, ["target-bytes-max (8KiB) is above line-bytes-max (1KiB)"]);
+    let frame = faults(&[("thrift-frame-bytes-max", "64KiB")]);
+    let not_below = "thrift-header-bytes-max (64KiB) is not below thrift-frame-bytes-max (64KiB)";
+    assert_eq!(frame, [not_below]);
 }
 
 #[test]

@@ -231,6 +231,11 @@ fn connections(registry: &Registry, page: &mut Page<'_>) {
             Metric::UpstreamConnectFailures,
         ),
         ("ringway_upstream_reuses_total", "Idle connections reused.", Metric::UpstreamReuses),
+        (
+            "ringway_thrift_pairs_dropped_total",
+            "Pairs that could not be written into a TTHeader, whose readers take them for UTF-8.",
+            Metric::ThriftPairsDropped,
+        ),
     ] {
         page.counter(name, help, registry.total(metric));
     }

@@ -46,7 +46,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::error::{Error, Fault};
-use crate::head::{Head, Length};
+use crate::head::{Head, Length, Version};
 use crate::spec::WireSpec;
 use crate::wire::{
     Cx, Decoded, Event, Framing, Gone, Mux, ReadSide, Role, Sides, StreamId, Traits, Wire,
@@ -256,6 +256,7 @@ impl Thrift {
             }
             if core::mem::take(&mut call.is_answered) {
                 let mut head = cx.take_head();
+                head.set_version(Version::Thrift);
                 head.set_status(200, b"");
                 head.set_length(Length::Empty);
                 return Some(Event::Head { stream, head, end: true });

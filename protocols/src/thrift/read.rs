@@ -9,7 +9,7 @@ use super::fields::{self, Said};
 use super::message::{self, Kind};
 use super::{Persistent, Thrift, theader, ttheader};
 use crate::error::{Error, Fault};
-use crate::head::{Head, Length};
+use crate::head::{Head, Length, Version};
 use crate::wire::{Cx, Decoded, Event, StreamId};
 
 /// Where the receiving side is.
@@ -213,6 +213,7 @@ impl Thrift {
         }
         self.dialect.get_or_insert(envelope.dialect);
         let mut head = cx.take_head();
+        head.set_version(Version::Thrift);
         let blocks = bytes.get(envelope.blocks.clone()).unwrap_or_default();
         let said = self.load_fields(envelope, blocks, &mut head)?;
         if said.is_closing {
