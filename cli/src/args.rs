@@ -99,23 +99,27 @@ pub(crate) fn with_source_flags(command: clap::Command) -> clap::Command {
         .long("config")
         .short('c')
         .value_name("FILE")
+        .action(ArgAction::Append)
         .value_parser(clap::value_parser!(PathBuf))
-        .help("The configuration file [env: RINGWAY_CONFIG]");
-    let listen = Arg::new("listen")
-        .long("listen")
-        .value_name("ADDR")
-        .action(ArgAction::Append)
-        .help("Listen on IP:PORT or unix:PATH; may be repeated [env: RINGWAY_LISTEN]");
-    let upstream = Arg::new("upstream")
-        .long("upstream")
-        .value_name("ADDR")
-        .action(ArgAction::Append)
-        .help("Forward everything to this upstream; may be repeated [env: RINGWAY_UPSTREAM]");
+        .help("The configuration file or folder; may be repeated [env: RINGWAY_CONFIG]");
+    let listen =
+        Arg::new("listen").long("listen").value_name("ADDR").action(ArgAction::Append).help(
+            "Listen on IP:PORT or unix:PATH, or NAME=ADDR to move a listener of the file; may be \
+             repeated [env: RINGWAY_LISTEN]",
+        );
+    let upstream =
+        Arg::new("upstream").long("upstream").value_name("ADDR").action(ArgAction::Append).help(
+            "Forward everything to this upstream, or with http=, grpc= or thrift= before it what \
+             is of that kind; may be repeated [env: RINGWAY_UPSTREAM]",
+        );
     let tls_cert = Arg::new("tls-cert")
         .long("tls-cert")
         .value_name("FILE")
         .value_parser(clap::value_parser!(PathBuf))
-        .help("Serve TLS on every listener with this PEM chain [env: RINGWAY_TLS_CERT]");
+        .help(
+            "Serve TLS with this PEM chain: on every listener, of `protocols` where they say \
+             `tls: true` [env: RINGWAY_TLS_CERT]",
+        );
     let tls_key = Arg::new("tls-key")
         .long("tls-key")
         .value_name("FILE")
@@ -161,9 +165,10 @@ fn value_name(kind: Kind) -> &'static str {
 
 /// What was typed and set in the environment, for `control` to lay over the file.
 pub(crate) fn sources(matches: &ArgMatches) -> Sources {
-    let file = matches.get_one::<PathBuf>("config").cloned();
+    let mut files = matches.get_many::<PathBuf>("config").into_iter().flatten().cloned();
     Sources {
-        file: file.or_else(|| variable("RINGWAY_CONFIG").map(PathBuf::from)),
+        file: files.next().or_else(|| variable("RINGWAY_CONFIG").map(PathBuf::from)),
+        further: files.collect(),
         env: std::env::vars_os()
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
             .collect(),

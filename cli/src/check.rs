@@ -34,7 +34,9 @@ fn run(matches: &ArgMatches) -> Result<(), Failure> {
     if matches.get_flag("dump") {
         output::print(&effective(&snapshot))?;
     }
-    let name = sources.file.as_ref().map_or("flags".into(), |file| file.display().to_string());
+    let files = sources.file.iter().chain(&sources.further);
+    let names: Vec<String> = files.map(|file| file.display().to_string()).collect();
+    let name = if names.is_empty() { "flags".to_owned() } else { names.join(", ") };
     let (listeners, routes) = (snapshot.listeners.len(), snapshot.routes.len());
     let (clusters, hash) = (snapshot.clusters.len(), snapshot.hash);
     output::note(&format!(

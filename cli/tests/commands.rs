@@ -55,6 +55,20 @@ fn help_is_data_and_lists_every_command() {
     assert!(said.out.contains("Exit codes:"));
 }
 
+/// The example with a port for each protocol asks for TLS.
+#[test]
+fn tls_without_a_pair_exits_with_1_and_the_remedy() {
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/examples/gateway-config.yaml");
+    let upstream = "http=127.0.0.1:1,grpc=127.0.0.1:2,thrift=127.0.0.1:3";
+    for command in ["run", "check"] {
+        let said = said(&[command, "--config", file, "--upstream", upstream]);
+        assert_eq!(said.code, Some(1), "{}", said.err);
+        let place = "gateway-config.yaml:7:10: `tls: true` of `grpc` needs a certificate";
+        assert!(said.err.contains(place), "{}", said.err);
+        assert!(said.err.contains("--tls-cert FILE and --tls-key FILE"), "{}", said.err);
+    }
+}
+
 #[test]
 fn usage_errors_exit_with_2_and_a_hint() {
     for (words, hint) in [

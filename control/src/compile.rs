@@ -34,6 +34,7 @@ use overlay::Overlay;
 
 pub(crate) use draft::{Make, build_fault};
 pub(crate) use facts::Facts;
+pub(crate) use listener::listen_address;
 pub(crate) use single::{explained, read as read_route};
 pub(crate) use stream::faults as stream_faults;
 
@@ -50,6 +51,10 @@ mod web;
 
 /// Protocols other builds speak: refused by name.
 const PROTOCOLS_LATER: &[&str] = &["http3", "grpc", "tls"];
+
+/// Where clusters and routes come from beside `protocols`.
+const UPSTREAM_HINT: &str =
+    "give them in one more --config FILE, or as --upstream http=ADDR,grpc=ADDR,thrift=ADDR";
 
 /// Largest weight of an endpoint; keeps all sums and products far below 64 bits.
 const WEIGHT_MAX: u32 = 65_535;
@@ -227,6 +232,10 @@ impl Compile<'_> {
         let can_be_added = self.config.settings.route_journal().is_some();
         let none_typed = self.config.routes.is_empty() && self.config.route_files.is_empty();
         let no_routes = no_routes && none_typed && !can_be_added;
+        // Whoever writes the short form may not know the long one.
+        let is_short =
+            |item: &Item<ListenerSpec>| item.spec.as_ref().is_some_and(ListenerSpec::is_short);
+        let hint = listeners.iter().any(is_short).then(|| UPSTREAM_HINT.to_owned());
         for (name, empty) in [
             ("listeners", listeners.is_empty()),
             ("clusters", self.config.clusters.is_empty()),
@@ -234,7 +243,8 @@ impl Compile<'_> {
         ] {
             if empty {
                 let message = format!("`{name}` is missing or empty: nothing can be served");
-                self.fault(Place::start(0), message);
+                let hint = hint.clone();
+                self.faults.push(Fault { hint, ..Fault::new(Place::start(0), message) });
             }
         }
     }

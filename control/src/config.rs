@@ -2,7 +2,8 @@
 //!
 //! The form is fixed by the documents (docs/config.md). This module assembles what other crates
 //! own: `router::RouteSpec` and `router::ClusterSpec` are decoded by their own serde impls, the
-//! settings are read by their registry. It knows the top level and listeners.
+//! settings are read by their registry. It knows the top level and listeners; `protocols.rs` their
+//! short form, `flags.rs` what flags change of all this.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -10,13 +11,20 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use router::{ClusterSpec, EndpointSpec, ErrorPageSpec, RouteSpec};
+use router::{ClusterSpec, ErrorPageSpec, RouteSpec};
 
 use crate::compile::{Resolve, compile};
 use crate::decode::{Fault, decode, unknown_key};
 use crate::error::{ConfigError, did_you_mean};
 use crate::settings::{REGISTRY, Setting, Settings, Source, position};
 use crate::tree::{self, Key, Node, Place};
+
+mod flags;
+mod protocols;
+
+pub(crate) use flags::TlsFlags;
+#[cfg(test)]
+pub(crate) use protocols::ProtocolSpec;
 
 /// One listener as typed.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -34,6 +42,12 @@ pub(crate) struct ListenerSpec {
     /// Where the TLS connections of a `tcp` listener go, by the server that they ask for.
     #[serde(default)]
     pub(crate) sni: BTreeMap<String, String>,
+    /// What callers of Thrift may speak.
+    #[serde(default)]
+    pub(crate) thrift: Option<ListenerThriftSpec>,
+    /// Instead of the setting `body-bytes-max`, where a route has none.
+    #[serde(default, deserialize_with = "router::deserialize_bytes")]
+    pub(crate) body_bytes_max: Option<u64>,
     /// Instead of the setting `path-rule`.
     #[serde(default)]
     pub(crate) path_rule: Option<String>,
@@ -51,6 +65,26 @@ pub(crate) struct ListenerSpec {
     /// Its connections begin with TLS.
     #[serde(default)]
     pub(crate) tls: Option<ListenerTlsSpec>,
+    /// Whether it takes the pair of `--tls-cert`, and does not without; as there is one when
+    /// absent.
+    #[serde(skip)]
+    pub(crate) wants_tls: Option<bool>,
+}
+
+impl ListenerSpec {
+    /// It comes from `protocols` at the top level.
+    pub(crate) fn is_short(&self) -> bool {
+        self.wants_tls.is_some()
+    }
+}
+
+/// Thrift on a listener.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ListenerThriftSpec {
+    /// `framed`, `buffered`, `theader` or `ttheader`: all others are refused.
+    #[serde(default)]
+    pub(crate) transport: Option<String>,
 }
 
 /// The health service of gRPC on a listener.
@@ -195,10 +229,8 @@ impl Text {
     }
 }
 
-const TOP: &[&str] = &["version", "settings", "listeners", "clusters", "routes", "route_files"];
-
-/// Where a flags-only start listens when only `--upstream` is given.
-const LISTEN_DEFAULT: &str = "127.0.0.1:8080";
+const TOP: &[&str] =
+    &["version", "settings", "protocols", "listeners", "clusters", "routes", "route_files"];
 
 impl Config {
     /// Whether what is not there was not typed either.
@@ -290,10 +322,7 @@ impl Config {
                 "routes" => self.routes.extend(read_list(node, "id", faults)),
                 "clusters" => self.clusters.extend(read_map(node, faults)),
                 "route_files" => self.read_route_files(node, faults),
-                "protocols" => {
-                    let message = "`protocols` is not supported by this build at the top level";
-                    faults.push(Fault::new(key.place, message));
-                }
+                "protocols" => self.read_protocols(node, faults),
                 other => {
                     self.broken = true;
                     faults.push(unknown_key(key.place, other, TOP));
@@ -364,112 +393,12 @@ impl Config {
     fn main_file(&self) -> &str {
         self.file(Place::default())
     }
-
-    /// Lays `--listen` and `--upstream` over the file.
-    pub(crate) fn lay_addresses(
-        &mut self,
-        listen: Vec<String>,
-        upstream: Vec<String>,
-        errors: &mut Vec<ConfigError>,
-    ) {
-        if !upstream.is_empty() {
-            self.lay_upstream(upstream, errors);
-            if listen.is_empty() && self.listeners.is_empty() {
-                return self.lay_listen(vec![LISTEN_DEFAULT.to_owned()], errors);
-            }
-        }
-        if !listen.is_empty() {
-            self.lay_listen(listen, errors);
-        }
-        if self.files.is_empty() && self.clusters.is_empty() {
-            errors.push(ConfigError::new(
-                "flags",
-                "nothing to serve: give --config FILE, or --listen ADDRESS and --upstream ADDRESS",
-            ));
-        }
-    }
-
-    fn lay_upstream(&mut self, upstream: Vec<String>, errors: &mut Vec<ConfigError>) {
-        let has_routes = !self.routes.is_empty() || !self.route_files.is_empty();
-        if !self.clusters.is_empty() || has_routes {
-            let message = format!(
-                "{} already has clusters and routes: use one or the other",
-                self.main_file()
-            );
-            errors.push(ConfigError::new("flag --upstream", message));
-            return;
-        }
-        let endpoint = |address| EndpointSpec { address, weight: 1 };
-        let endpoints = upstream.into_iter().map(endpoint).collect();
-        let cluster = ClusterSpec { endpoints, ..ClusterSpec::default() };
-        self.clusters.push(Item::made("upstream", cluster));
-        let (id, cluster) = ("all".to_owned(), "upstream".to_owned());
-        self.routes.push(Item::made("all", RouteSpec { id, cluster, ..RouteSpec::default() }));
-    }
-
-    fn lay_listen(&mut self, listen: Vec<String>, errors: &mut Vec<ConfigError>) {
-        if self.listeners.len() > 1 {
-            let message = format!(
-                "{} has {} listeners: --listen replaces the address of one",
-                self.main_file(),
-                self.listeners.len()
-            );
-            errors.push(ConfigError::new("flag --listen", message));
-            return;
-        }
-        let typed = self.listeners.pop().and_then(|item| item.spec).unwrap_or_default();
-        let several = listen.len() > 1;
-        let replace = |address: String| {
-            let name = typed.name.clone().filter(|_| !several);
-            Item::made(&address.clone(), ListenerSpec { name, address, ..typed.clone() })
-        };
-        self.listeners = listen.into_iter().map(replace).collect();
-    }
-}
-
-/// `--tls-cert` and `--tls-key`.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct TlsFlags {
-    pub(crate) cert: Option<PathBuf>,
-    pub(crate) key: Option<PathBuf>,
-}
-
-impl Config {
-    /// Gives every listener the certificate of `--tls-cert` and `--tls-key`.
-    pub(crate) fn lay_tls(&mut self, flags: &TlsFlags, errors: &mut Vec<ConfigError>) {
-        let (cert, key) = match (&flags.cert, &flags.key) {
-            (Some(cert), Some(key)) => (cert, key),
-            (None, None) => return,
-            (one, _) => {
-                let (here, lacks) = if one.is_some() { ("cert", "key") } else { ("key", "cert") };
-                let message = format!("needs --tls-{lacks} as well");
-                errors.push(ConfigError::new(format!("flag --tls-{here}"), message));
-                return;
-            }
-        };
-        // A name on the command line is not relative to the configuration's folder.
-        let text = |path: &Path| {
-            let whole = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-            whole.display().to_string()
-        };
-        let pair = CertificateSpec { cert: text(cert), key: text(key) };
-        let certificates = vec![pair];
-        for item in &mut self.listeners {
-            let Some(spec) = &mut item.spec else { continue };
-            if spec.tls.is_some() {
-                let message =
-                    format!("listener `{}` already has `tls`: use one or the other", item.name);
-                errors.push(ConfigError::new("flag --tls-cert", message));
-                continue;
-            }
-            let certificates = certificates.clone();
-            spec.tls = Some(ListenerTlsSpec { certificates, ..ListenerTlsSpec::default() });
-        }
-    }
 }
 
 fn read_version(root: &Node, faults: &mut Vec<Fault>) {
     match root.field("version") {
+        // Files with it are older than versions.
+        None if root.field("protocols").is_some() => {}
         None => faults.push(Fault::new(root.place, "`version: 1` is missing")),
         Some(node) if node.text() == Some("1") => {}
         Some(node) => {
@@ -567,6 +496,8 @@ mod tests {
             "*a ",
             "\n",
             "protocols: auto\n",
+            "protocols: {http: {enable: true}}\n",
+            "thrift: {transport: framed}\n",
             "timeout: 5s\n",
             "weight: 1",
             "null",

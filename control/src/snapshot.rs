@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use protocols::{PathRule, WireSpec};
-use router::{Cluster, ClusterId, PlanId, RouteId};
+use router::{Cluster, ClusterId, PlanId, RouteId, ThriftTransport};
 
 use crate::certs::{ClientTls, ServerTls};
 use crate::cidrs::Cidrs;
@@ -63,6 +63,10 @@ pub struct ListenerPlan {
     pub sni_routes: Option<Arc<SniRoutes>>,
     /// How paths are brought into one form before they are routed.
     pub path_rule: PathRule,
+    /// The only transport that callers of Thrift may have.
+    pub thrift_transport: Option<ThriftTransport>,
+    /// Limit of a request body in bytes, where its route has none.
+    pub body_bytes_max: Option<u64>,
     /// Connections at a time, over all shards.
     pub conns_max: Option<u32>,
     /// Whether connections begin with a PROXY header.
@@ -154,7 +158,7 @@ pub struct RoutePlan {
     pub cluster: ClusterId,
     /// Limit of the whole request; the setting `request-timeout` where the route has none.
     pub timeout: Option<Duration>,
-    /// Limit of the request body in bytes; the setting `body-bytes-max` where the route has none.
+    /// Limit of the request body in bytes; the listener's where the route has none.
     pub body_bytes_max: Option<u64>,
     /// Whether a safe request may be sent again on a stale connection.
     pub retry: bool,

@@ -210,6 +210,11 @@ impl Conn {
         }
     }
 
+    /// Bytes of a request body that its listener takes where the route says nothing.
+    pub(crate) fn body_bytes_max(&self) -> Option<u64> {
+        self.state.live().listener(self.listener()).and_then(|plan| plan.body_bytes_max)
+    }
+
     /// The route that all of the connection follows, if its greeting has chosen one.
     pub(crate) fn chosen(&self) -> Option<(RouteId, PlanId)> {
         match &self.site {

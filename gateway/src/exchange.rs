@@ -362,7 +362,7 @@ impl Track {
             state: state.clone(),
             bytes_in: Cell::new(0),
             bytes_out: Cell::new(0),
-            body_bytes_max: Cell::new(None),
+            body_bytes_max: Cell::new(conn.body_bytes_max()),
             tries: Cell::new(0),
             thrift: Cell::new(None),
             record: Cell::new(record),
@@ -400,8 +400,10 @@ impl Track {
         if self.is_call() || self.thrift.get().is_some() {
             self.limit_call(request)?;
         }
-        self.body_bytes_max.set(plan.body_bytes_max());
-        match (request.length(), plan.body_bytes_max()) {
+        // Until here it is the listener's.
+        let max = plan.body_bytes_max().or(self.body_bytes_max.get());
+        self.body_bytes_max.set(max);
+        match (request.length(), max) {
             (Length::Exact(bytes), Some(max)) if bytes > max => {
                 Err(Failure::new(Stage::Route, Cause::BodyTooLarge))
             }

@@ -14,6 +14,7 @@ use engine::Buf;
 use observe::WordFamily;
 use protocols::detect::{Detected, Families, Family, Options, detect};
 use protocols::{AnyWire, Fault, Role};
+use router::ThriftTransport;
 
 use crate::conn::Conn;
 use crate::greet::{Refused, wake_at};
@@ -31,10 +32,19 @@ impl Sniffer {
     /// `None` where the listener does not take Thrift.
     pub(crate) fn new(plan: &ListenerPlan) -> Option<Sniffer> {
         let Speaks::Thrift { http1, http2 } = plan.speaks else { return None };
-        let thrift = [Family::Framed, Family::Unframed, Family::THeader, Family::TtHeader];
+        let thrift = [
+            (Family::Framed, ThriftTransport::Framed),
+            (Family::Unframed, ThriftTransport::Buffered),
+            (Family::THeader, ThriftTransport::THeader),
+            (Family::TtHeader, ThriftTransport::TtHeader),
+        ];
+        let only = plan.thrift_transport;
+        let thrift =
+            thrift.into_iter().filter(|(_, transport)| only.is_none_or(|it| it == *transport));
+        let thrift = thrift.map(|(family, _)| family);
         let http = [(Family::Http1, http1), (Family::Http2, http2)];
         let http = http.into_iter().filter(|(_, takes)| *takes).map(|(family, _)| family);
-        let allowed: Vec<Family> = thrift.into_iter().chain(http).collect();
+        let allowed: Vec<Family> = thrift.chain(http).collect();
         let options = Options {
             proxy: false,
             lax: plan.wire.thrift_lax,

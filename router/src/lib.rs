@@ -63,7 +63,7 @@ pub use predicate::value::{ValueSpec, ValueSpecs};
 pub use query::{CAPTURES_MAX, Captures, Field, Match, Query};
 pub use spec::{
     BufferSpec, ClusterSpec, ClusterTlsSpec, EndpointSpec, ErrorPageSpec, GrpcMatchSpec,
-    GrpcWebSpec, MatchSpec, RouteSpec, ThriftMatchSpec, ThriftSpec,
+    GrpcWebSpec, MatchSpec, RouteSpec, ThriftMatchSpec, ThriftSpec, bytes as deserialize_bytes,
 };
 #[cfg(any(test, feature = "fuzz"))]
 pub use table::fuzz_table;

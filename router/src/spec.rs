@@ -143,8 +143,9 @@ pub struct GrpcMatchSpec {
     pub method: Option<String>,
 }
 
-/// Thrift calls, by service, method or both. A wire asks for a call as for a request with the
-/// method `CALL` or `ONEWAY` and the path `/Service/Method`, where `-` stands for no service.
+/// Thrift calls, by service, method or both; all where it names neither. A wire asks for a call as
+/// for a request with the method `CALL` or `ONEWAY` and the path `/Service/Method`, where `-` is no
+/// service.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ThriftMatchSpec {
@@ -308,8 +309,12 @@ fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duratio
     text.map(parse).transpose()
 }
 
-/// A text with a unit, or a plain number where the format has numbers.
-fn bytes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
+/// A number of bytes, if it is there: a text with a unit, or a plain number where the format has
+/// numbers.
+///
+/// # Errors
+/// The text is no size, or too large.
+pub fn bytes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
     Ok(Option::<Bytes>::deserialize(deserializer)?.map(|Bytes(bytes)| bytes))
 }
 

@@ -3,6 +3,7 @@
 //! A `tcp` listener names its cluster itself: bytes without a head match no route. Its plan stands
 //! among those of the routes, so that an exchange follows either in the same way.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use protocols::{PathRule, WireSpec};
@@ -34,9 +35,12 @@ impl Compile<'_> {
             let place = item.place(&["error_pages"]);
             let error_pages = self.facts.error_pages(place, &spec.error_pages, &mut self.faults);
             let error_pages = Arc::new(error_pages);
+            let thrift_transport = self.taken_transport(item, spec, speaks);
+            let body_bytes_max = self.body_bytes_max(item, spec, speaks);
             let Some(address) = self.listener_address(item, spec) else { continue };
-            let name = spec.name.clone().unwrap_or_else(|| address.clone());
-            if plans.iter().any(|plan| plan.address == address) {
+            let name = called(spec, &address);
+            let is_taken = plans.iter().any(|plan| plan.address == address);
+            if is_taken && !takes_any_port(&address) {
                 self.fault(item.place(&["address"]), format!("`{address}` is listened on twice"));
             }
             if plans.iter().any(|plan| plan.name == name) {
@@ -52,6 +56,8 @@ impl Compile<'_> {
                 tcp_route: None,
                 sni_routes: None,
                 path_rule,
+                thrift_transport,
+                body_bytes_max,
                 conns_max: spec.max_conns,
                 proxy_headers,
                 error_pages,
@@ -67,19 +73,31 @@ impl Compile<'_> {
         item: &Item<ListenerSpec>,
         spec: &ListenerSpec,
     ) -> Option<String> {
-        let text = spec.address.as_str();
-        let why = match read_address(text) {
-            _ if item.healed && text.is_empty() => return None,
-            Ok(Address::Fixed(address)) => return Some(address),
-            Ok(Address::Name(name, port)) => format!(
-                "address `{}` is a name: listen on an IP address, like 0.0.0.0:{port} or \
-                 127.0.0.1:{port}",
-                shorten(&format!("{name}:{port}"))
-            ),
-            Err(why) => format!("address `{}` {why}", shorten(text)),
-        };
-        self.fault(item.place(&["address"]), why);
-        None
+        if item.healed && spec.address.is_empty() {
+            return None;
+        }
+        let place = item.place(&["address"]);
+        listen_address(&spec.address).map_err(|why| self.fault(place, why)).ok()
+    }
+
+    /// Limits requests, so that there is none where bytes pass through.
+    fn body_bytes_max(
+        &mut self,
+        item: &Item<ListenerSpec>,
+        spec: &ListenerSpec,
+        speaks: Speaks,
+    ) -> Option<u64> {
+        let place = item.place(&["body_bytes_max"]);
+        let key = if spec.is_short() { "max_body_size" } else { "body_bytes_max" };
+        if speaks == Speaks::Tcp {
+            if spec.body_bytes_max.is_some() {
+                let message = "`body_bytes_max` is for listeners that take requests";
+                self.fault(place, message.to_owned());
+            }
+            return None;
+        }
+        self.faults.extend(range(place, key, "body-bytes-max", spec.body_bytes_max));
+        spec.body_bytes_max.or(self.config.settings.body_bytes_max())
     }
 
     /// What a listener takes: all of HTTP where nothing else is said.
@@ -206,12 +224,9 @@ impl Compile<'_> {
             let named: Vec<_> = named.collect();
             let place = item.place(&["cluster"]);
             let default = spec.cluster.as_ref().and_then(|name| self.tcp_cluster(place, name));
-            let address = read_address(&spec.address).ok();
-            let plan = listeners.iter_mut().find(|plan| match &address {
-                Some(Address::Fixed(address)) => plan.address == *address,
-                _ => false,
-            });
-            let Some(plan) = plan else { continue };
+            let Ok(address) = listen_address(&spec.address) else { continue };
+            let name = called(spec, &address);
+            let Some(plan) = listeners.iter_mut().find(|plan| plan.name == name) else { continue };
             let follows = |cluster| tcp_plan(ClusterId(cluster), &config.settings);
             plan.tcp_route = default.map(|cluster| routes.reserve(&plan.name, follows(cluster)));
             let mut by_name = SniRoutes::default();
@@ -239,6 +254,29 @@ impl Compile<'_> {
         self.faults.extend(wrong);
         Some(cluster)
     }
+}
+
+/// Where to listen, in canonical text; the error is a sentence.
+pub(crate) fn listen_address(text: &str) -> Result<String, String> {
+    match read_address(text) {
+        Ok(Address::Fixed(address)) => Ok(address),
+        Ok(Address::Name(name, port)) => Err(format!(
+            "address `{}` is a name: listen on an IP address, like 0.0.0.0:{port} or \
+             127.0.0.1:{port}",
+            shorten(&format!("{name}:{port}"))
+        )),
+        Err(why) => Err(format!("address `{}` {why}", shorten(text))),
+    }
+}
+
+/// Whether the kernel chooses the port: another one for each listener.
+fn takes_any_port(address: &str) -> bool {
+    address.parse::<SocketAddr>().is_ok_and(|address| address.port() == 0)
+}
+
+/// The name of a listener at that address.
+fn called(spec: &ListenerSpec, address: &str) -> String {
+    spec.name.clone().unwrap_or_else(|| address.to_owned())
 }
 
 /// Longest name of a service that a health check can ask for; a request has 4 KiB.

@@ -41,7 +41,7 @@ impl Facts {
             // A route without a cluster is only made beside a fault.
             cluster: ClusterId(cluster.unwrap_or(0)),
             timeout: spec.timeout.or(self.settings.request_timeout()),
-            body_bytes_max: spec.body_bytes_max.or(self.settings.body_bytes_max()),
+            body_bytes_max: spec.body_bytes_max,
             retry: spec.retry.unwrap_or(true),
             buffer_request_bytes_max: spec.buffer.request,
             buffer_reply_bytes_max: spec.buffer.reply,

@@ -125,12 +125,16 @@ fn how_long_a_body_may_be_is_for_routes_to_say() {
     let limits = |text: &str| {
         let snapshot = read(text).unwrap();
         let plan = |route| snapshot.routes.plan_of(route).and_then(|plan| plan.body_bytes_max);
-        let routes = snapshot.routes.ids().into_iter().map(plan);
-        (snapshot.listeners[0].wire.body_bytes_max, routes.collect::<Vec<_>>())
+        let routes: Vec<_> = snapshot.routes.ids().into_iter().map(plan).collect();
+        assert_eq!(routes, [Some(10_000_000), None], "only where they say so");
+        assert_eq!(snapshot.listeners[0].wire.body_bytes_max, None);
+        snapshot.listeners[0].body_bytes_max
     };
-    assert_eq!(limits(GOOD), (None, vec![Some(10_000_000), None]));
+    assert_eq!(limits(GOOD), None);
     let small = with("shards: 2", "body_bytes_max: 1MB");
-    assert_eq!(limits(&small), (None, vec![Some(10_000_000), Some(1_000_000)]));
+    assert_eq!(limits(&small), Some(1_000_000));
+    let own = small.replacen("protocols: auto", "body_bytes_max: 2MB", 1);
+    assert_eq!(limits(&own), Some(2_000_000));
 }
 
 #[test]
@@ -321,10 +325,7 @@ fn yaml_itself_is_strict() {
         ("version: 1\nsettings: 3\n", "r.yaml:2:11: expected a mapping, found `3`"),
         ("version: 1\nsettings: {shards: }\n", "r.yaml:2:18: expected a value, found nothing"),
         ("version: 1\nroutes: {}\n", "r.yaml:2:9: expected a list, found a mapping"),
-        (
-            "version: 1\nprotocols: {http: {}}\n",
-            "r.yaml:2:1: `protocols` is not supported by this build",
-        ),
+        ("version: 1\nprotocols: auto\n", "r.yaml:2:12: expected a mapping, found `auto`"),
         ("version: 1\n", "r.yaml:1:1: `listeners` is missing or empty: nothing can be served"),
     ] {
         let found = faults(text);

@@ -1,13 +1,18 @@
-//! The dialect of a cluster that speaks Thrift.
+//! The dialect of a cluster that speaks Thrift, and what a listener takes of it.
 
-use router::ThriftTransport;
-use router::{ClusterProtocol, ClusterSpec, ThriftDialect, ThriftProtocol, ThriftSpec};
+use router::{
+    ClusterProtocol, ClusterSpec, ThriftDialect, ThriftProtocol, ThriftSpec, ThriftTransport,
+};
 
 use super::Compile;
-use crate::config::Item;
+use crate::config::{Item, ListenerSpec};
 use crate::decode::Fault;
 use crate::error::did_you_mean;
-use crate::tree::shorten;
+use crate::snapshot::Speaks;
+use crate::tree::{Place, shorten};
+
+const TRANSPORTS: &[&str] = &["framed", "buffered", "theader", "ttheader"];
+const PROTOCOLS: &[&str] = &["binary", "compact"];
 
 /// What is typed, and the default where it is nothing that there is.
 pub(super) fn dialect(spec: &ThriftSpec) -> ThriftDialect {
@@ -35,19 +40,31 @@ impl Compile<'_> {
         let protocol = spec.protocol.as_deref();
         let transport = transport.filter(|name| ThriftTransport::find(name).is_none());
         let protocol = protocol.filter(|name| ThriftProtocol::find(name).is_none());
-        self.unknown(item, "transport", transport, &["framed", "buffered", "theader", "ttheader"]);
-        self.unknown(item, "protocol", protocol, &["binary", "compact"]);
+        self.unknown(item.place(&["thrift", "transport"]), "transport", transport, TRANSPORTS);
+        self.unknown(item.place(&["thrift", "protocol"]), "protocol", protocol, PROTOCOLS);
     }
 
-    fn unknown(
+    /// The only transport that callers of a listener may have, if there is one.
+    pub(super) fn taken_transport(
         &mut self,
-        item: &Item<ClusterSpec>,
-        key: &str,
-        name: Option<&str>,
-        known: &[&'static str],
-    ) {
+        item: &Item<ListenerSpec>,
+        spec: &ListenerSpec,
+        speaks: Speaks,
+    ) -> Option<ThriftTransport> {
+        let thrift = spec.thrift.as_ref()?;
+        if !matches!(speaks, Speaks::Thrift { .. }) {
+            let message = "`thrift` is for listeners whose `protocols` name it";
+            self.fault(item.place(&["thrift"]), message.to_owned());
+        }
+        let name = thrift.transport.as_deref()?;
+        let found = ThriftTransport::find(name);
+        let unknown = found.is_none().then_some(name);
+        self.unknown(item.place(&["thrift", "transport"]), "transport", unknown, TRANSPORTS);
+        found
+    }
+
+    fn unknown(&mut self, place: Place, key: &str, name: Option<&str>, known: &[&'static str]) {
         let Some(name) = name else { return };
-        let place = item.place(&["thrift", key]);
         let message = format!("unknown thrift {key} `{}`", shorten(name));
         let hint = did_you_mean(name, known.iter().copied());
         let hint = hint.unwrap_or_else(|| format!("possible here: {}", known.join(", ")));

@@ -12,7 +12,7 @@ use crate::error::ConfigError;
 /// Largest file that is read.
 pub(crate) const FILE_BYTES_MAX: u64 = 16 << 20;
 
-/// Most files of a folder.
+/// Most files of a configuration.
 const FILES_MAX: usize = 10_000;
 
 /// The files of a configuration.
@@ -22,8 +22,23 @@ pub(super) struct Files {
     pub(super) routes: Vec<PathBuf>,
 }
 
+/// What is at these paths, in their order.
+pub(super) fn list_all<'a>(paths: impl Iterator<Item = &'a PathBuf>) -> Result<Files, ConfigError> {
+    let mut all = Files::default();
+    for path in paths {
+        let files = list(path)?;
+        all.configs.extend(files.configs);
+        all.routes.extend(files.routes);
+        if all.configs.len() + all.routes.len() > FILES_MAX {
+            let fault = format!("with it there are more than {FILES_MAX} files");
+            return Err(ConfigError::new(path.display().to_string(), fault));
+        }
+    }
+    Ok(all)
+}
+
 /// The file itself, or what is in the folder: hidden files and other endings are left alone.
-pub(super) fn list(path: &Path) -> Result<Files, ConfigError> {
+fn list(path: &Path) -> Result<Files, ConfigError> {
     if !path.is_dir() {
         return Ok(Files { configs: vec![path.to_owned()], routes: Vec::new() });
     }
@@ -42,9 +57,6 @@ pub(super) fn list(path: &Path) -> Result<Files, ConfigError> {
     }
     if files.configs.is_empty() {
         return Err(fault("has no *.yaml file".to_owned()));
-    }
-    if files.configs.len() + files.routes.len() > FILES_MAX {
-        return Err(fault(format!("has more than {FILES_MAX} files")));
     }
     files.configs.sort();
     files.routes.sort();

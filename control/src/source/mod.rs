@@ -22,6 +22,8 @@ pub struct Sources {
     /// The configuration file, or a folder: its `*.yaml` and `*.yml` files are one configuration,
     /// and its `*.jsonl` files are files of routes, all in the order of their names.
     pub file: Option<PathBuf>,
+    /// More of them, behind it.
+    pub further: Vec<PathBuf>,
     /// The environment; only `RINGWAY_*` is looked at.
     pub env: Vec<(String, String)>,
     /// Settings as flags: name without dashes, value. Later ones win.
@@ -105,15 +107,14 @@ fn keep_tickets(current: &Snapshot, next: &mut Snapshot) {
 fn read(sources: &Sources) -> Result<(Config, Vec<ConfigError>), Vec<ConfigError>> {
     let mut errors = Vec::new();
     let mut config = Config::default();
-    if let Some(path) = &sources.file {
-        let files = file::list(path).map_err(|error| vec![error])?;
-        for path in &files.configs {
-            let text = file::read(path).map_err(|error| vec![error])?;
-            config.add(&path.display().to_string(), &text, &mut errors);
-        }
-        let routes = files.routes.into_iter().map(|path| (path, Place::default()));
-        config.route_files.extend(routes);
+    let paths = sources.file.iter().chain(&sources.further);
+    let files = file::list_all(paths).map_err(|error| vec![error])?;
+    for path in &files.configs {
+        let text = file::read(path).map_err(|error| vec![error])?;
+        config.add(&path.display().to_string(), &text, &mut errors);
     }
+    let routes = files.routes.into_iter().map(|path| (path, Place::default()));
+    config.route_files.extend(routes);
     config.settings.lay_variables(&sources.env, &mut errors, &mut config.warnings);
     config.settings.lay_flags(&sources.flags, &mut errors);
     config.check_settings(&mut errors);

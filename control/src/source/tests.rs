@@ -1,6 +1,7 @@
 //! Flags, variables and a file together; reloads. What the documents show is in `documents`.
 
 mod documents;
+mod protocols;
 
 use std::path::PathBuf;
 
@@ -157,10 +158,7 @@ fn listen_replaces_one_listener_only() {
     let file = Scratch::new("two", &two);
     let sources = Sources { listen: strings(&["127.0.0.1:1"]), ..file.sources() };
     let found = messages(load(&sources));
-    assert!(
-        found[0].ends_with("has 2 listeners: --listen replaces the address of one"),
-        "{found:?}"
-    );
+    assert!(found[0].ends_with("has 2 listeners: say which, as NAME=ADDRESS"), "{found:?}");
 }
 
 #[test]

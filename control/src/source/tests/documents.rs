@@ -6,9 +6,12 @@ use std::path::{Path, PathBuf};
 use router::{ClusterSpec, ClusterTlsSpec, EndpointSpec, RouteSpec};
 use serde::de::DeserializeOwned;
 
-use super::{Scratch, messages};
+use super::{Scratch, messages, strings};
 use crate::certs::testing::Authority;
-use crate::config::{CertificateSpec, GrpcHealthSpec, ListenerSpec, ListenerTlsSpec, ProxySpec};
+use crate::config::{
+    CertificateSpec, GrpcHealthSpec, ListenerSpec, ListenerThriftSpec, ListenerTlsSpec,
+    ProtocolSpec, ProxySpec,
+};
 use crate::decode::decode;
 use crate::settings::{REGISTRY, Setting, Source};
 use crate::snapshot::Snapshot;
@@ -28,7 +31,15 @@ impl Example {
         std::fs::write(file.0.with_file_name("down.html"), "<h1>Back soon</h1>").unwrap();
         std::fs::write(file.0.with_file_name("routes.jsonl"), routes_of(&self.document)).unwrap();
         write_certificates(&file.0);
-        load(&file.sources()).unwrap_or_else(|errors| {
+        let mut sources = file.sources();
+        if self.text.contains("tls: true") {
+            sources.tls_cert = Some(file.0.with_file_name("edge.pem"));
+            sources.tls_key = Some(file.0.with_file_name("edge.key"));
+        }
+        if !self.text.contains("clusters:") {
+            sources.upstream = strings(&["http=127.0.0.1:1,grpc=127.0.0.1:2,thrift=127.0.0.1:3"]);
+        }
+        load(&sources).unwrap_or_else(|errors| {
             let found = messages(Err(errors));
             panic!("{}: {found:?}\n{}", self.document, self.text)
         })
@@ -98,7 +109,7 @@ fn completed(block: &str) -> String {
     }
     text.push_str(block);
     let has = |text: &str, section: &str| text.lines().any(|line| line.starts_with(section));
-    if !has(&text, "listeners:") {
+    if !has(&text, "listeners:") && !has(&text, "protocols:") {
         text.push_str("listeners: [{address: '127.0.0.1:8080'}]\n");
     }
     if !has(&text, "clusters:") {
@@ -179,7 +190,9 @@ fn every_key_has_an_example() {
     let settings = REGISTRY.iter().map(Setting::key).collect();
     let lacking = [
         shown(&roots, &["settings"], settings),
+        missing::<ProtocolSpec>(&roots, &["protocols", "*"]),
         missing::<ListenerSpec>(&roots, &["listeners", "*"]),
+        missing::<ListenerThriftSpec>(&roots, &["listeners", "*", "thrift"]),
         missing::<ProxySpec>(&roots, &["listeners", "*", "proxy_protocol"]),
         missing::<GrpcHealthSpec>(&roots, &["listeners", "*", "grpc_health"]),
         missing::<ListenerTlsSpec>(&roots, &["listeners", "*", "tls"]),
