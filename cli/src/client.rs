@@ -1,6 +1,6 @@
 //! A small blocking HTTP/1.1 client for the admin server and the demo.
 //!
-//! It is not a general client: no redirects, no TLS, and it trusts the other side to be ringway.
+//! It is not a general client: no redirects, TLS only as the demo lays it, and it trusts the other side to be ringway.
 //! Answers are read under a timeout; bodies of known length, chunked, or to the end.
 
 use std::io::{self, ErrorKind, Read, Write};
@@ -51,7 +51,7 @@ pub(crate) fn admin_page(admin: &AdminAddress, path: &str) -> io::Result<Reply> 
             let peer = UnixStream::connect(socket)?;
             peer.set_read_timeout(Some(TIMEOUT))?;
             peer.set_write_timeout(Some(TIMEOUT))?;
-            Client { peer, kept: Vec::new() }.send(request.as_bytes())
+            Client::over(peer).send(request.as_bytes())
         }
         AdminAddress::Tcp(address) => Client::connect(*address)?.send(request.as_bytes()),
         AdminAddress::Off => Err(io::Error::new(ErrorKind::InvalidInput, "admin is off")),
@@ -77,18 +77,28 @@ pub(crate) struct Client<S> {
     kept: Vec<u8>,
 }
 
+/// Connects over TCP.
+pub(crate) fn connect(to: SocketAddr) -> io::Result<TcpStream> {
+    let peer = TcpStream::connect_timeout(&to, TIMEOUT)?;
+    peer.set_nodelay(true)?;
+    peer.set_read_timeout(Some(TIMEOUT))?;
+    peer.set_write_timeout(Some(TIMEOUT))?;
+    Ok(peer)
+}
+
 impl Client<TcpStream> {
     /// Connects over TCP.
     pub(crate) fn connect(to: SocketAddr) -> io::Result<Client<TcpStream>> {
-        let peer = TcpStream::connect_timeout(&to, TIMEOUT)?;
-        peer.set_nodelay(true)?;
-        peer.set_read_timeout(Some(TIMEOUT))?;
-        peer.set_write_timeout(Some(TIMEOUT))?;
-        Ok(Client { peer, kept: Vec::new() })
+        connect(to).map(Client::over)
     }
 }
 
 impl<S: Read + Write> Client<S> {
+    /// Speaks over a connection that is there.
+    pub(crate) fn over(peer: S) -> Client<S> {
+        Client { peer, kept: Vec::new() }
+    }
+
     /// Sends one request and reads its answer.
     pub(crate) fn send(&mut self, request: &[u8]) -> io::Result<Reply> {
         self.peer.write_all(request)?;

@@ -4,6 +4,7 @@
 //! is what happened: each line is a request that a client of the standard library sent through
 //! real sockets. It is not a benchmark: client, gateway and upstreams share the machine.
 
+use std::io::{Read, Write};
 use std::net::SocketAddr;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::{Duration, Instant};
@@ -22,6 +23,10 @@ use crate::failure::Failure;
 use crate::output;
 use crate::run::{self, EVENTS_MAX, Event};
 use crate::serve::Service;
+
+mod pair;
+
+use pair::Pair;
 
 pub(crate) const COMMAND: Command = Command {
     name: "demo",
@@ -47,18 +52,20 @@ fn demo(matches: &ArgMatches) -> Result<(), Failure> {
     let (sender, events) = sync_channel(EVENTS_MAX);
     run::forward_signals(sender.clone())?;
     let upstreams = [start_mock()?, start_mock()?];
-    let (snapshot, store) = check::load_store(&sources(matches, &upstreams))?;
+    let pair = Pair::make().map_err(|error| {
+        Failure::Environment(format!("cannot keep a certificate in a temporary folder: {error}"))
+    })?;
+    let (snapshot, store) = check::load_store(&sources(matches, &pair, &upstreams))?;
     let mut service = Service::start(snapshot, store, sender)?;
-    let edge = match service.addresses().first() {
-        Some(Address::Inet(edge)) => *edge,
-        _ => return Err(Failure::Internal("the demo has no address".into())),
+    let [Address::Inet(edge), Address::Inet(secure)] = service.addresses()[..] else {
+        return Err(Failure::Internal("the demo has not two addresses".into()));
     };
     service.announce();
-    let told = tell(edge, &upstreams, &service);
+    let told = tell(edge, (secure, &pair), &upstreams, &service);
     let told = told.map_err(|error| Failure::Internal(format!("the demo failed: {error}")))?;
     output::print(&told)?;
     if !matches.get_flag("once") {
-        output::print(&what_to_try(edge, &service))?;
+        output::print(&what_to_try(edge, (secure, &pair), &service))?;
         wait_for_end(&mut service, &events);
     }
     service.drain(Some(Instant::now() + DRAIN));
@@ -82,7 +89,7 @@ fn start_mock() -> Result<Running, Failure> {
 }
 
 /// Flags of the demo lie under those that were typed.
-fn sources(matches: &ArgMatches, upstreams: &[Running]) -> Sources {
+fn sources(matches: &ArgMatches, pair: &Pair, upstreams: &[Running]) -> Sources {
     let mut flags = args::setting_values(matches);
     let shards = engine::cores().len().clamp(1, 2).to_string();
     for (name, value) in [("admin", "127.0.0.1:0"), ("shards", &shards), ("log-level", "warn")] {
@@ -91,15 +98,20 @@ fn sources(matches: &ArgMatches, upstreams: &[Running]) -> Sources {
         }
     }
     Sources {
+        file: Some(pair.config()),
         flags,
-        listen: vec!["127.0.0.1:0".into()],
         upstream: upstreams.iter().map(|upstream| upstream.address.to_string()).collect(),
         ..Sources::default()
     }
 }
 
 /// Sends the requests and tells what came back.
-fn tell(edge: SocketAddr, upstreams: &[Running], service: &Service) -> std::io::Result<String> {
+fn tell(
+    edge: SocketAddr,
+    (secure, pair): (SocketAddr, &Pair),
+    upstreams: &[Running],
+    service: &Service,
+) -> std::io::Result<String> {
     let places: Vec<String> = upstreams.iter().map(|up| up.address.to_string()).collect();
     let mut text = format!("client -> ringway {edge} -> upstreams {}\n\n", places.join(", "));
     let mut line = |what: &str, outcome: String| text.push_str(&format!("  {what:<38}{outcome}\n"));
@@ -115,6 +127,8 @@ fn tell(edge: SocketAddr, upstreams: &[Running], service: &Service) -> std::io::
     line("GET, chunked by the upstream", outcome(&reply, took));
     let (reply, took) = timed(&mut client, &get("/?status=404"))?;
     line("GET, 404 by the upstream", outcome(&reply, took));
+    let (reply, took) = timed(&mut pair.connect(secure)?, &get("/"))?;
+    line("GET / over TLS, with its handshake", outcome(&reply, took));
     let smuggled = b"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\
                      \r\n\r\n0\r\n\r\n";
     let (reply, took) = timed(&mut Client::connect(edge)?, smuggled)?;
@@ -143,8 +157,8 @@ fn post(target: &str, body: &[u8]) -> Vec<u8> {
     [head.as_bytes(), body].concat()
 }
 
-fn timed(
-    client: &mut Client<std::net::TcpStream>,
+fn timed<S: Read + Write>(
+    client: &mut Client<S>,
     request: &[u8],
 ) -> std::io::Result<(Reply, Duration)> {
     let start = Instant::now();
@@ -171,13 +185,15 @@ fn latencies(client: &mut Client<std::net::TcpStream>) -> std::io::Result<String
     Ok(format!("p50 {} us, p99 {} us, max {} us", at(50), at(99), at(100)))
 }
 
-fn what_to_try(edge: SocketAddr, service: &Service) -> String {
+fn what_to_try(edge: SocketAddr, (secure, pair): (SocketAddr, &Pair), service: &Service) -> String {
+    let cert = pair.cert().display().to_string();
     let mut text = format!(
         "\nTry, while it runs (Ctrl-C ends it):\n\
          \x20 curl -i http://{edge}/\n\
          \x20 curl -i http://{edge}/echo -d 'hello'\n\
          \x20 curl -o /dev/null 'http://{edge}/?bytes=10000000'\n\
-         \x20 curl -i 'http://{edge}/?delay_ms=300&status=503'\n"
+         \x20 curl -i 'http://{edge}/?delay_ms=300&status=503'\n\
+         \x20 curl -i --cacert {cert} https://{secure}/\n"
     );
     if let Some(admin) = service.admin() {
         text.push_str(&format!("  curl http://{admin}/metrics\n  ringway conns --admin {admin}\n"));

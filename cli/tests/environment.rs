@@ -58,6 +58,8 @@ fn demo_runs_as_nobody_with_8_mib_of_locked_memory() {
         (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert_eq!(output.status.code(), Some(0), "{out}\n{err}");
     assert!(out.contains("GET /") && out.contains("p50"), "{out}");
+    let over_tls = out.lines().find(|line| line.contains("over TLS"));
+    assert!(over_tls.is_some_and(|line| line.contains(" 200 ")), "{out}");
     assert!(out.contains("smuggling attempt") && out.contains("400"), "{out}");
     assert!(err.contains("ringway: listening on 127.0.0.1:"), "{err}");
 }

@@ -50,7 +50,7 @@ const OWNED: &[(&str, &[&str])] = &[
     ("form_urlencoded", &["control", "cli"]),
     ("percent-encoding", &["control"]),
     ("rcgen", &["control", "gateway", "cli"]),
-    ("rustls", &["control", "gateway", "bench"]),
+    ("rustls", &["control", "gateway", "bench", "cli"]),
     ("rustls-native-certs", &["control"]),
     ("rustls-pki-types", &["control"]),
     ("x509-cert", &["control"]),
