@@ -4,42 +4,10 @@
 
 mod support;
 
+use support::thrift::{
+    CALL, EMPTY, EXCEPTION, ONEWAY, REPLY, call, exception, frame, framed, message,
+};
 use support::{Client, Folder, Gateway, Origin, Setup};
-
-const CALL: u8 = 1;
-const REPLY: u8 = 2;
-const EXCEPTION: u8 = 3;
-const ONEWAY: u8 = 4;
-/// A struct without fields.
-const EMPTY: &[u8] = &[0];
-
-/// A message of strict Binary, without a frame.
-fn message(kind: u8, name: &str, seqid: u32, payload: &[u8]) -> Vec<u8> {
-    let len = (name.len() as u32).to_be_bytes();
-    [&[0x80, 1, 0, kind], &len[..], name.as_bytes(), &seqid.to_be_bytes(), payload].concat()
-}
-
-fn framed(message: &[u8]) -> Vec<u8> {
-    [&(message.len() as u32).to_be_bytes(), message].concat()
-}
-
-fn call(name: &str, seqid: u32, payload: &[u8]) -> Vec<u8> {
-    framed(&message(CALL, name, seqid, payload))
-}
-
-/// The struct of a TApplicationException.
-fn exception(text: &str, kind: u32) -> Vec<u8> {
-    let len = (text.len() as u32).to_be_bytes();
-    let text = [&[11, 0, 1], &len[..], text.as_bytes()].concat();
-    [&text[..], &[8, 0, 2], &kind.to_be_bytes(), &[0]].concat()
-}
-
-/// The next frame that a client reads.
-fn frame(client: &mut Client) -> Vec<u8> {
-    let len = client.exactly(4).expect("a length");
-    let len = u32::from_be_bytes(len.try_into().expect("four bytes"));
-    client.exactly(len as usize).expect("a whole frame")
-}
 
 /// Where a method leads is what its server does to its calls: sequence id in, bytes out.
 type Answer = fn(u32) -> Vec<u8>;

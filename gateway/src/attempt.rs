@@ -17,6 +17,7 @@ use crate::exchange::Track;
 use crate::failure::{Cause, Failure, Stage, is_idempotent};
 use crate::relay::{Body, Relay};
 use crate::shard::Plan;
+use crate::thrift;
 use crate::upstream::{self, Link};
 
 /// Carries the request to an endpoint of its plan's cluster and the reply back.
@@ -64,10 +65,12 @@ async fn attempt(
 ) -> Result<(), Failure> {
     let end = matches!(body, Body::None);
     let Link { end: up, reused } = upstream::checkout(track, down.conn(), endpoint, fresh).await?;
+    let turn = thrift::link_turn(&up).await;
     let mut sent = false;
-    let result = match up.send_head(request, end) {
-        Err(_) => Err(Failure::new(Stage::SendHead, Cause::ConnectRefused)),
-        Ok(()) => {
+    let result = match turn.map(|()| up.send_head(request, end)) {
+        Err(failure) => Err(failure),
+        Ok(Err(_)) => Err(Failure::new(Stage::SendHead, Cause::ConnectRefused)),
+        Ok(Ok(())) => {
             sent = true;
             track.head_sent(end);
             let mut relay = Relay::new(track, down, up, body);

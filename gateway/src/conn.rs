@@ -11,6 +11,7 @@
 //!    so a parked connection holds no receive buffer.
 //! C4 A link receives a reply's next page only when its exchange asks, which it does while the
 //!    client's queue has room: pages wait in send queues alone, where the engine can free them.
+//!    From a link that several exchanges share they take all that comes, at worst to the heap.
 //!
 //! Cost of an event: one borrow, one wire call, no allocation (slots and heads are recycled).
 
@@ -22,7 +23,7 @@ use std::task::{Context, Poll, Waker, ready};
 use std::time::{Duration, Instant};
 
 use engine::{Buf, Timer};
-use observe::{Gauge, WordFamily};
+use observe::{Gauge, Metric, WordFamily};
 use protocols::thrift::{self, Dialect, Encoding};
 use protocols::{
     AnyWire, Cx, Error, Fault, Head, Length, Mux, ReadSide, Role, Sniff, StreamId, Wire, WriteSide,
@@ -37,7 +38,7 @@ use crate::shard::State;
 use crate::slot::{Item, Received, Slot, Slots};
 use crate::tls::Tls;
 use crate::transport::Transport;
-use crate::upstream::Permit;
+use crate::upstream::{self, Permit};
 
 pub(crate) struct Core {
     pub(crate) wire: AnyWire,
@@ -322,7 +323,14 @@ impl Conn {
 
     /// Whether a link takes several exchanges at a time.
     pub(crate) fn is_shared(&self) -> bool {
-        self.core.borrow().wire.traits().mux == Mux::Interleaved
+        self.core.borrow().wire.is_shared()
+    }
+
+    /// Whether a link takes several exchanges whose messages come one after the other: what one of
+    /// them does not take, none of the others gets past.
+    pub(crate) fn is_serial(&self) -> bool {
+        let core = self.core.borrow();
+        core.wire.is_shared() && core.wire.traits().mux == Mux::Serial
     }
 
     pub(crate) fn one_stream(&self) -> bool {
@@ -377,7 +385,7 @@ impl Conn {
     }
 
     /// One step of the pump. The caller repeats it until it says `Wait` or `Closed`.
-    pub(crate) fn step(&self, cx: &mut Context<'_>) -> Step {
+    pub(crate) fn step(self: &Rc<Conn>, cx: &mut Context<'_>) -> Step {
         self.apply_notes();
         if self.closed.get() {
             return Step::Closed;
@@ -423,9 +431,16 @@ impl Conn {
         let (wire, input) = (&mut core.wire, rest.unwrap_or_default());
         let decoded = self.ask(|cx| wire.decode(input, cx))?;
         core.poke = decoded.event.is_some();
+        self.count_late(core.wire.late());
         let received = decoded.event.map(|event| Received::new(event, core.rest.as_ref()));
         core.used(decoded.used);
         Ok(received)
+    }
+
+    fn count_late(&self, replies: u32) {
+        if replies > 0 {
+            self.state.metrics.add(Metric::ThriftLateReplies, replies.into());
+        }
     }
 
     /// Gives an event to its slot; a server's head goes to the caller.
@@ -745,8 +760,9 @@ impl Conn {
         }
     }
 
-    fn apply_notes(&self) {
+    fn apply_notes(self: &Rc<Conn>) {
         let notes = self.notes.take().map_or_else(Vec::new, |notes| *notes);
+        let is_link = self.role() == Role::Client && !notes.is_empty();
         for id in notes {
             self.call(|wire, cx| wire.reset(id, Fault::Cancelled, cx));
             self.free(id);
@@ -757,6 +773,9 @@ impl Conn {
                 }
                 self.abort();
             }
+        }
+        if is_link && self.is_shared() {
+            upstream::give_back(self);
         }
     }
 
@@ -820,10 +839,9 @@ impl Core {
         }
     }
 
-    /// C4, for a link whose messages come one after the other.
+    /// C4, for a link of one exchange at a time: where several share it, none holds up the others.
     fn is_wanted(&self) -> bool {
-        let mux = self.wire.traits().mux;
-        mux == Mux::Interleaved || self.slots.iter().all(|slot| slot.hungry || slot.ended)
+        self.wire.is_shared() || self.slots.iter().all(|slot| slot.hungry || slot.ended)
     }
 
     /// A wire of whole messages is stopped by the reader of the one that is coming in; one that

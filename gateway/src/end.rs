@@ -12,6 +12,7 @@ use protocols::{AnyWire, Cx, Fault, Gone, Head, Mux, Role, StreamId, Wire};
 
 use crate::conn::{Conn, Site};
 use crate::slot::Item;
+use crate::upstream;
 
 /// An exchange's hold on one stream of a connection. Dropping it unreleased resets the stream.
 pub(crate) struct End {
@@ -59,6 +60,12 @@ impl End {
             self.conn.wake();
         }
         Poll::Ready(item)
+    }
+
+    /// Whether all that the peer will send is here, and no more than may wait here.
+    pub(crate) fn is_whole(&self) -> bool {
+        let mut core = self.conn.core.borrow_mut();
+        core.slots.get(self.id).is_some_and(|slot| slot.ended && slot.has_space())
     }
 
     /// The exchange cannot take what waits for it: it goes to the heap, its pages go back.
@@ -223,9 +230,8 @@ impl End {
         match &self.conn.site {
             // The pump of a one-stream server wire runs its exchange: it goes on by itself.
             Site::Listener(..) if self.conn.one_stream() => {}
-            Site::Endpoint(permit) if self.conn.is_reusable() => {
+            Site::Endpoint(_) if upstream::give_back(&self.conn) => {
                 self.conn.arm(self.conn.wire_deadline());
-                permit.endpoint().give_back(&self.conn);
                 if !self.conn.one_stream() {
                     self.conn.wake();
                 }

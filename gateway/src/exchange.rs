@@ -105,7 +105,7 @@ async fn serve(track: &Track, down: &End, request: &mut Head, end: bool) -> Resu
     if track.is_call() || track.thrift.get().is_some() {
         grpc::shrink(request, track.time_left());
     }
-    let collected = plan.buffer_request_bytes_max().or(plan.measured_bytes_max(request));
+    let collected = plan.buffer_request_bytes_max().or(plan.measured_bytes_max(request, down));
     let body = match (request.length(), collected) {
         (Length::Empty, _) => Body::None,
         _ if end => Body::None,

@@ -141,6 +141,9 @@ pub(crate) struct Relay<'a> {
     /// The head of a reply of Thrift that cannot go out yet: older replies go first, or how long
     /// the reply is has still to be seen.
     held: Option<(Box<Head>, bool)>,
+    /// Other calls are under way on the same link: the reply is taken off it whatever the client
+    /// has room for.
+    is_serial: bool,
     /// The reply made both connections a tunnel.
     tunnel: bool,
 }
@@ -155,13 +158,15 @@ impl<'a> Relay<'a> {
         if let Some(web) = track.web() {
             web.begin_try();
         }
+        let is_serial = up.conn().is_serial();
         Relay {
             track,
             down,
             up: Some(up),
+            is_serial,
             stored,
             stored_sent: 0,
-            stash: track.reply_stash(),
+            stash: if is_serial { None } else { track.reply_stash() },
             request,
             reply: Flow::Open,
             held: None,
@@ -267,7 +272,7 @@ impl<'a> Relay<'a> {
                 Moved::Bad(_) => return Err(self.bad_reply()),
                 Moved::Some | Moved::TooLarge => self.track.reply_progress(),
                 Moved::Head(head, end) => {
-                    if self.take_head(head, end)? {
+                    if self.take_head(head, end, cx)? {
                         return Ok(Poll::Ready(()));
                     }
                 }
@@ -300,7 +305,7 @@ impl<'a> Relay<'a> {
         while let (Some(stash), Some(up)) = (&mut self.stash, &self.up) {
             match stash.poll_fill(up, cx) {
                 Poll::Ready(Filled::Head(head, end)) => {
-                    self.take_head(head, end)?;
+                    self.take_head(head, end, cx)?;
                     if end || self.tunnel {
                         self.stash = None;
                     }
@@ -312,7 +317,9 @@ impl<'a> Relay<'a> {
                     let failure = self.failure(Cause::UpstreamFault(fault));
                     return Err(Failure { unprocessed, ..failure });
                 }
-                Poll::Ready(Filled::Full | Filled::OverBudget) if self.is_measuring() => {
+                Poll::Ready(Filled::Full | Filled::OverBudget)
+                    if self.is_serial || self.is_measuring() =>
+                {
                     return Err(self.failure(Cause::BufferBudget));
                 }
                 Poll::Ready(Filled::Whole | Filled::Full | Filled::OverBudget) => break,
@@ -354,15 +361,27 @@ impl<'a> Relay<'a> {
     }
 
     /// Passes a reply head on, or keeps it until it can be. True when the reply ends with it.
-    fn take_head(&mut self, head: Box<Head>, end: bool) -> Result<bool, Failure> {
+    fn take_head(
+        &mut self,
+        head: Box<Head>,
+        end: bool,
+        cx: &mut Context<'_>,
+    ) -> Result<bool, Failure> {
         if !self.down.conn().is_thrift() {
             return self.reply_head(head, end);
         }
         self.held = Some((head, end));
-        if self.is_measuring() {
+        if self.is_measuring() || (self.is_serial && !end && !self.flows(cx)) {
             self.stash = Some(self.track.measuring_stash());
         }
         Ok(false)
+    }
+
+    /// Whether a reply is here to its end and the client takes it now.
+    fn flows(&self, cx: &mut Context<'_>) -> bool {
+        let is_whole = self.up.as_ref().is_some_and(End::is_whole);
+        let has_turn = self.down.poll_turn(cx).is_ready();
+        is_whole && has_turn && self.down.poll_ready(cx).is_ready()
     }
 
     /// Whether the whole reply is collected, to see how long it is.

@@ -34,6 +34,7 @@ use slab::Slab;
 use crate::caps::{Caps, Limits, Ticket};
 use crate::conn::{Conn, Site};
 use crate::date::{Date, DateText};
+use crate::end::End;
 use crate::exchange;
 use crate::failure::{Cause, Failure, Stage};
 use crate::greet::{Greeting, Refused};
@@ -549,9 +550,18 @@ impl Plan {
         tokens.find_map(allows).map(String::as_str)
     }
 
-    /// Whether a link to this route's cluster carries many streams.
+    /// Whether a link to this route's cluster is for many exchanges at a time.
     pub(crate) fn is_multiplexed(&self) -> bool {
-        self.cluster.cluster.protocol == ClusterProtocol::Http2
+        let cluster = &self.cluster.cluster;
+        let is_shared = cluster.protocol == ClusterProtocol::Http2 || self.has_calls_at_once();
+        // A link that was begun in one client's name serves no other.
+        is_shared && cluster.proxy_header.is_none()
+    }
+
+    /// Whether calls of Thrift share a link.
+    fn has_calls_at_once(&self) -> bool {
+        let cluster = &self.cluster.cluster;
+        cluster.protocol == ClusterProtocol::Thrift && cluster.thrift.calls_max > 1
     }
 
     /// Whether the cluster understands a request; `call` is how its payload is written, where it
@@ -569,13 +579,15 @@ impl Plan {
     }
 
     /// Bytes up to which a call is collected that does not say how long it is, where the cluster
-    /// has to be told.
-    pub(crate) fn measured_bytes_max(&self, call: &Head) -> Option<u64> {
+    /// has to be told; and one that is not here to its end, where others wait for the same link.
+    pub(crate) fn measured_bytes_max(&self, call: &Head, down: &End) -> Option<u64> {
         let cluster = &self.cluster.cluster;
         let is_told = cluster.protocol == ClusterProtocol::Thrift
             && cluster.thrift.transport != ThriftTransport::Buffered;
         let is_unknown = call.length() == Length::Unknown;
-        (is_told && is_unknown).then_some(self.thrift_frame_bytes_max())
+        let is_slow = self.has_calls_at_once() && !down.is_whole();
+        let is_collected = is_slow || (is_told && is_unknown);
+        is_collected.then_some(self.thrift_frame_bytes_max())
     }
 
     /// Bytes of the longest message of Thrift.
@@ -651,6 +663,7 @@ impl ClusterSeat {
                 link_idle_timeout: cluster.idle_timeout,
                 // The limit is for requests; a reply may be of any length.
                 body_bytes_max: None,
+                thrift_link_calls_max: cluster.thrift.calls_max,
                 ..wire.clone()
             }),
             tls: None,

@@ -4,6 +4,11 @@
 //! has to read the encoding that it came in; what delimits messages may differ between the two
 //! sides. A server gives replies in the order of its calls where its dialect has no other way:
 //! a reply, also one of the gateway's own, waits for its turn.
+//!
+//! On a link that calls share a message is written whole and read whole, one after the other. So
+//! that no caller holds up those of others, its call goes out once all of it is here, and its reply
+//! is taken off the link as it comes, to the heap where the caller has no room for it
+//! (`Plan::measured_bytes_max`, `Relay::take_head`).
 
 use std::future::poll_fn;
 use std::task::Poll;
@@ -15,7 +20,7 @@ use router::{ThriftDialect, ThriftProtocol, ThriftTransport};
 
 use crate::end::End;
 use crate::exchange::Track;
-use crate::failure::Failure;
+use crate::failure::{Cause, Failure, Stage};
 
 /// How the payload of a call is written: `None` for requests of other protocols.
 pub(crate) fn encoding_of(down: &End, request: &Head) -> Option<Encoding> {
@@ -64,6 +69,23 @@ pub(crate) async fn turn(down: &End) {
         Poll::Pending => down.poll_turn(cx),
     })
     .await;
+}
+
+/// Ready when a call may be written to a link that others write to as well. A message that is being
+/// written is all here, so that only the upstream holds it up; its exchange has the deadlines.
+pub(crate) async fn link_turn(up: &End) -> Result<(), Failure> {
+    if !up.conn().is_serial() {
+        return Ok(());
+    }
+    let broken = |fault| {
+        let failure = Failure::new(Stage::SendHead, Cause::UpstreamFault(fault));
+        Failure { unprocessed: true, ..failure }
+    };
+    poll_fn(|cx| match up.poll_gone(cx) {
+        Poll::Ready(fault) => Poll::Ready(Err(broken(fault))),
+        Poll::Pending => up.poll_turn(cx).map(Ok),
+    })
+    .await
 }
 
 /// Answers a call that the gateway could not carry to its end: the wire makes a

@@ -92,7 +92,7 @@ impl Endpoint {
     /// Ends an idle link of another encoding, which would else hold its place for nothing.
     fn make_place(&self, call: Option<Encoding>) {
         if call.is_some()
-            && let Some(conn) = self.pop_idle(|conn| conn.encoding() != call)
+            && let Some(conn) = self.pop_idle(|conn| conn.encoding() != call && conn.is_idle())
         {
             conn.abort();
         }
@@ -152,6 +152,16 @@ impl Endpoint {
             waker.wake();
         }
     }
+}
+
+/// Gives a link back to its pool, if it may be used again: whether it may.
+pub(crate) fn give_back(conn: &Rc<Conn>) -> bool {
+    let Site::Endpoint(permit) = &conn.site else { return false };
+    let is_reusable = conn.is_reusable();
+    if is_reusable {
+        permit.endpoint.give_back(conn);
+    }
+    is_reusable
 }
 
 /// Ends a link that nothing more is to be asked on, once it is idle.

@@ -58,6 +58,8 @@ slots! {
         ClientGone,
         /// Pairs of Thrift headers that were left out: their readers could not have read them.
         ThriftPairsDropped,
+        /// Replies to calls of Thrift that had been given up.
+        ThriftLateReplies,
         /// Access log records lost because the exporter was behind.
         LogDropped,
     }

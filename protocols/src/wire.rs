@@ -312,6 +312,24 @@ impl AnyWire {
         AnyWire::Raw(Raw::new(role))
     }
 
+    /// Whether a client's connection takes several exchanges at a time.
+    pub fn is_shared(&self) -> bool {
+        match self {
+            AnyWire::H1(_) | AnyWire::Raw(_) => false,
+            AnyWire::H2(_) => true,
+            AnyWire::Thrift(wire) => wire.is_shared(),
+        }
+    }
+
+    /// Replies that came after their exchanges had been given up and were dropped, since the last
+    /// call.
+    pub fn late(&mut self) -> u32 {
+        match self {
+            AnyWire::Thrift(wire) => wire.late(),
+            AnyWire::H1(_) | AnyWire::H2(_) | AnyWire::Raw(_) => 0,
+        }
+    }
+
     /// Bytes of heap that the wire holds now beside itself.
     pub fn held_bytes(&self) -> usize {
         match self {

@@ -17,7 +17,7 @@ pub enum ClusterProtocol {
     Http1,
     /// HTTP/2, many requests on one connection.
     Http2,
-    /// Thrift calls, one at a time on a connection.
+    /// Thrift calls, on a connection as many at a time as the dialect says.
     Thrift,
     /// Bytes, passed through.
     Tcp,
@@ -94,12 +94,21 @@ impl ThriftProtocol {
 }
 
 /// How the endpoints of a Thrift cluster are spoken to.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ThriftDialect {
     /// What delimits messages.
     pub transport: ThriftTransport,
     /// How they are written; as the caller does, where nothing is said.
     pub protocol: Option<ThriftProtocol>,
+    /// Calls at a time on one connection; more than one only of endpoints that say by number which
+    /// call a reply belongs to, and serve calls of one connection side by side.
+    pub calls_max: u16,
+}
+
+impl Default for ThriftDialect {
+    fn default() -> ThriftDialect {
+        ThriftDialect { transport: ThriftTransport::default(), protocol: None, calls_max: 1 }
+    }
 }
 
 /// Versions of the PROXY protocol.

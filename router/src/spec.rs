@@ -218,6 +218,9 @@ pub struct ThriftSpec {
     /// `binary` or `compact`; as the caller has it when absent.
     #[serde(default)]
     pub protocol: Option<String>,
+    /// Calls at a time on one connection, 1 to 1000; 1 when absent.
+    #[serde(default)]
+    pub calls_max: Option<u32>,
 }
 
 /// TLS towards a cluster's endpoints.

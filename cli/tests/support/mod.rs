@@ -19,6 +19,7 @@ mod pki;
 mod poll;
 mod recorder;
 mod talk;
+pub(crate) mod thrift;
 
 pub(crate) use client::{Client, Reply};
 pub(crate) use folder::Folder;

@@ -106,6 +106,11 @@ impl Accepted {
         while self.read(64 * 1024).is_some() {}
     }
 
+    /// A second handle of the socket, for another thread.
+    pub(crate) fn writer(&self) -> impl Write + Send + use<> {
+        self.stream.try_clone().expect("a second handle of the socket")
+    }
+
     /// Sends; false once the gateway has closed.
     pub(crate) fn write(&mut self, bytes: &[u8]) -> bool {
         self.stream.write_all(bytes).is_ok()

@@ -423,9 +423,10 @@ fn thrift_is_spoken_on_listeners_and_to_clusters() {
     };
     let plain = dialect("");
     assert_eq!(plain.thrift, ThriftDialect::default());
-    let compact = dialect("\n    thrift: {transport: theader, protocol: compact}");
+    let compact = dialect("\n    thrift: {transport: theader, protocol: compact, calls_max: 64}");
     let (transport, protocol) = (ThriftTransport::THeader, Some(ThriftProtocol::Compact));
-    assert_eq!(compact.thrift, ThriftDialect { transport, protocol });
+    assert_eq!(compact.thrift, ThriftDialect { transport, protocol, calls_max: 64 });
+    assert_eq!(plain.thrift.calls_max, 1, "nobody is asked several things at once unawares");
     let same = plain.endpoints[0].identity == compact.endpoints[0].identity;
     assert!(!same, "links of one dialect serve no other");
 }
@@ -445,6 +446,17 @@ fn faults_of_thrift_have_their_places() {
     assert_eq!(
         cluster("protocol: thrift\n    thrift: {tranport: framed}"),
         "r.yaml:16:14: unknown key `tranport` (did you mean `transport`?)"
+    );
+    for count in ["0", "1001", "70000"] {
+        assert_eq!(
+            cluster(&format!("protocol: thrift\n    thrift: {{calls_max: {count}}}")),
+            format!("r.yaml:16:25: calls_max is {count}: give 1 to 1000")
+        );
+    }
+    assert_eq!(
+        cluster("protocol: thrift\n    proxy_protocol: v2\n    thrift: {calls_max: 2}"),
+        "r.yaml:17:25: calls_max is of no use with proxy_protocol: a connection that begins with \
+         a client's address serves one call"
     );
     let tcp = with("    protocols: auto", "    protocols: [thrift, tcp]");
     let alone = "r.yaml:9:16: `tcp` takes every connection: it stands alone\n\

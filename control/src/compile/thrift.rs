@@ -19,8 +19,18 @@ pub(super) fn dialect(spec: &ThriftSpec) -> ThriftDialect {
     ThriftDialect {
         transport: spec.transport.as_deref().and_then(ThriftTransport::find).unwrap_or_default(),
         protocol: spec.protocol.as_deref().and_then(ThriftProtocol::find),
+        calls_max: spec.calls_max.and_then(calls).unwrap_or(ThriftDialect::default().calls_max),
     }
 }
+
+/// How many calls a connection may have at a time, if it is as many as that. Who looks for one
+/// among them looks at all, so that they are not without end.
+fn calls(count: u32) -> Option<u16> {
+    u16::try_from(count).ok().filter(|count| (1..=CALLS_CAP).contains(count))
+}
+
+/// The most calls at a time that a cluster's connection may have.
+const CALLS_CAP: u16 = 1000;
 
 impl Compile<'_> {
     pub(super) fn check_thrift(
@@ -42,6 +52,23 @@ impl Compile<'_> {
         let protocol = protocol.filter(|name| ThriftProtocol::find(name).is_none());
         self.unknown(item.place(&["thrift", "transport"]), "transport", transport, TRANSPORTS);
         self.unknown(item.place(&["thrift", "protocol"]), "protocol", protocol, PROTOCOLS);
+        self.check_calls(item, spec);
+    }
+
+    fn check_calls(&mut self, item: &Item<ClusterSpec>, spec: &ThriftSpec) {
+        let place = item.place(&["thrift", "calls_max"]);
+        let has_header = item.spec.as_ref().is_some_and(|spec| spec.proxy_protocol.is_some());
+        match spec.calls_max {
+            Some(count) if calls(count).is_none() => {
+                self.fault(place, format!("calls_max is {count}: give 1 to {CALLS_CAP}"));
+            }
+            Some(2..) if has_header => {
+                let why = "calls_max is of no use with proxy_protocol: a connection that begins \
+                           with a client's address serves one call";
+                self.fault(place, why.to_owned());
+            }
+            _ => {}
+        }
     }
 
     /// The only transport that callers of a listener may have, if there is one.

@@ -111,7 +111,7 @@ impl Config {
         let specs = self.listeners.iter().filter_map(|item| item.spec.as_ref());
         let mut transports = specs.filter_map(|spec| spec.thrift.as_ref()?.transport.as_deref());
         let transport = transports.find(|name| ThriftTransport::find(name).is_some())?;
-        Some(ThriftSpec { transport: Some(transport.to_owned()), protocol: None })
+        Some(ThriftSpec { transport: Some(transport.to_owned()), ..ThriftSpec::default() })
     }
 
     fn lay_listen(&mut self, listen: &[String], errors: &mut Vec<ConfigError>) {

@@ -236,6 +236,11 @@ fn connections(registry: &Registry, page: &mut Page<'_>) {
             "Pairs that could not be written into a TTHeader, whose readers take them for UTF-8.",
             Metric::ThriftPairsDropped,
         ),
+        (
+            "ringway_thrift_late_replies_total",
+            "Replies to calls that had been given up.",
+            Metric::ThriftLateReplies,
+        ),
     ] {
         page.counter(name, help, registry.total(metric));
     }

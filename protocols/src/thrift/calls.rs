@@ -4,7 +4,7 @@
 //! nothing: a server's call still its answer, a client's the reply that nobody waits for any more,
 //! which has to be known to be dropped (a tombstone).
 //!
-//! Cost: searched linearly; entries and their names are used again.
+//! Cost: searched linearly, once or twice a message; entries and their names are used again.
 
 use std::time::Instant;
 
@@ -62,6 +62,8 @@ pub(super) struct Call {
 pub(super) struct Calls {
     entries: Vec<Call>,
     held: u32,
+    /// Those that were not released.
+    asked: u32,
     next_number: u64,
 }
 
@@ -82,6 +84,7 @@ impl Calls {
     /// A key for a call of which nothing is known yet.
     pub(super) fn insert(&mut self) -> StreamId {
         self.held += 1;
+        self.asked += 1;
         self.next_number += 1;
         let index = self.entries.iter().position(|call| !call.held).unwrap_or(self.entries.len());
         if index == self.entries.len() {
@@ -106,7 +109,9 @@ impl Calls {
     pub(super) fn remove(&mut self, key: StreamId) {
         let Some(call) = self.get(key) else { return };
         call.held = false;
+        let was_asked = !call.is_released;
         self.held -= 1;
+        self.asked -= u32::from(was_asked);
         if self.held == 0 && self.entries.len() > ENTRIES_KEPT {
             self.entries.truncate(ENTRIES_KEPT);
             self.entries.shrink_to_fit();
@@ -137,9 +142,23 @@ impl Calls {
         waiting.next().is_none().then_some(first.0)
     }
 
+    /// Calls that somebody still asks for.
+    pub(super) fn asked(&self) -> u32 {
+        self.asked
+    }
+
+    /// Nobody asks for a call any more.
+    pub(super) fn release(&mut self, key: StreamId) {
+        let Some(call) = self.get(key).filter(|call| !call.is_released) else { return };
+        call.is_released = true;
+        call.is_answered = false;
+        self.asked -= 1;
+    }
+
     /// Client: calls that were given up.
     pub(super) fn tombstones(&self) -> impl Iterator<Item = Instant> {
-        self.iter().filter_map(|(_, call)| call.given_up)
+        let looked_at = if self.held > self.asked { usize::MAX } else { 0 };
+        self.iter().take(looked_at).filter_map(|(_, call)| call.given_up)
     }
 
     /// Server: whether a call's reply may be written, as far as other calls are concerned.

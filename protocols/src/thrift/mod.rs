@@ -6,7 +6,7 @@
 //! message stand a length (`framed.rs`), or a header with keys (`theader.rs`, `ttheader.rs`), whose
 //! pairs are the fields of a head (`fields.rs`). A [`Thrift`] is one connection: `envelope.rs`
 //! parses all that stands before a struct, `read.rs` says what it means, `write.rs` holds the
-//! verbs, `calls.rs` the calls, `time.rs` the deadlines.
+//! verbs, `calls.rs` the calls, `lost.rs` how calls end early, `time.rs` the deadlines.
 //!
 //! How a call looks to an exchange:
 //!
@@ -29,15 +29,16 @@
 //! A3 Sequence ids are this connection's: a client numbers its calls anew, 1 and up, in the header
 //!    and in the message; a server gives each reply those of its request.
 //! A4 Messages are written whole, one after the other (`Mux::Serial`). A message that was begun and
-//!    is given up ends the connection. `ready` is false while another one is being written, and
-//!    for a reply that has to wait for older ones.
+//!    is given up ends the connection, and each other call is told so. `ready` is false while
+//!    another one is being written, and for a reply that has to wait for older ones.
 //! A5 A server answers each CALL once, in order, or out of order where the client can match them.
 //!    A head with `end`, a `reset`, and a `release` without a reply are a TApplicationException,
 //!    which may have to wait for its turn. Nothing is written for a ONEWAY.
 //! A6 A client says the reply of a ONEWAY itself, status 200 without payload, once the request is
 //!    written: at the next `decode`, which a caller makes after `data`.
 //! A7 A client's call that is given up stays as a tombstone until its reply was swallowed; with one
-//!    call at a time it ends the connection. Any reply that is not one call's alone ends it.
+//!    call at a time it ends the connection. Any reply that is not one call's alone ends it. A
+//!    client that opens no more calls waits for no tombstone.
 //!
 //! Cost: no allocation for a call once heads are recycled and the slab has grown, but for escaped
 //! pairs and envelopes in pieces. Each byte of a struct is looked at once, text not at all.
@@ -66,9 +67,12 @@ mod fuzz;
 pub mod header;
 #[cfg(test)]
 mod headers;
+mod lost;
 pub mod message;
 #[cfg(test)]
 mod messages;
+#[cfg(test)]
+mod model;
 #[cfg(test)]
 mod pairs;
 mod read;
@@ -148,6 +152,8 @@ pub struct Thrift {
     served: u32,
     /// Pairs that could not be written since the last [`Thrift::dropped`].
     dropped: u32,
+    /// Client: replies that nobody waited for since the last [`Thrift::late`].
+    late: u32,
     clock: Clock,
     drain: Drain,
     /// No more calls begin here.
@@ -157,6 +163,8 @@ pub struct Thrift {
     is_closing: bool,
     is_closing_due: bool,
     is_writable_due: bool,
+    /// Something of a call may be due to be said: else nobody looks.
+    has_news: bool,
 }
 
 impl Thrift {
@@ -180,6 +188,7 @@ impl Thrift {
             last_oneway: 0,
             served: 0,
             dropped: 0,
+            late: 0,
             clock: Clock::default(),
             drain: Drain::No,
             is_going: false,
@@ -187,6 +196,7 @@ impl Thrift {
             is_closing: false,
             is_closing_due: false,
             is_writable_due: false,
+            has_news: false,
         }
     }
 
@@ -199,6 +209,16 @@ impl Thrift {
     /// call.
     pub fn dropped(&mut self) -> u32 {
         core::mem::take(&mut self.dropped)
+    }
+
+    /// Client: replies that came after their calls had been given up, since the last call.
+    pub fn late(&mut self) -> u32 {
+        core::mem::take(&mut self.late)
+    }
+
+    /// Client: whether it has several calls at a time.
+    pub fn is_shared(&self) -> bool {
+        !self.is_server() && self.calls_max() > 1
     }
 
     /// See [`crate::AnyWire::held_bytes`].
@@ -221,18 +241,26 @@ impl Thrift {
         self.role == Role::Server
     }
 
+    /// How many calls may be open at a time.
+    fn calls_max(&self) -> u32 {
+        let max = match self.role {
+            Role::Server => self.spec.thrift_calls_max,
+            Role::Client => self.spec.thrift_link_calls_max,
+        };
+        u32::from(max.max(1))
+    }
+
     /// A server takes no more calls for now, or at all.
     fn is_full(&self) -> bool {
-        let max = u32::from(self.spec.thrift_calls_max.max(1));
         let is_over = self.is_going && self.scratch.is_empty();
-        self.is_server() && (is_over || self.calls.held() >= max)
+        self.is_server() && (is_over || self.calls.held() >= self.calls_max())
     }
 
     /// What every call that can write does first.
     fn settle(&mut self, cx: &mut Cx<'_>) {
         if self.is_server() {
             self.pay(cx);
-        } else {
+        } else if self.calls.held() > self.calls.asked() {
             let lost = |call: &calls::Call| call.is_released && call.given_up.is_none();
             for (_, call) in self.calls.iter_mut().filter(|(_, call)| lost(call)) {
                 call.given_up = Some(cx.now);
@@ -249,7 +277,8 @@ impl Thrift {
         if core::mem::take(&mut self.is_closing_due) {
             return Some(Event::Closing);
         }
-        for (stream, call) in self.calls.iter_mut() {
+        let untold = if self.has_news { usize::MAX } else { 0 };
+        for (stream, call) in self.calls.iter_mut().take(untold) {
             if let Some(fault) = call.tale.take() {
                 let unprocessed = self.role == Role::Client && call.write == Half::Head;
                 return Some(Event::Reset { stream, fault, unprocessed });
@@ -262,6 +291,7 @@ impl Thrift {
                 return Some(Event::Head { stream, head, end: true });
             }
         }
+        self.has_news = false;
         let due = core::mem::take(&mut self.is_writable_due);
         due.then_some(Event::Writable { stream: None })
     }
@@ -271,71 +301,6 @@ impl Thrift {
         if !self.is_server() && !core::mem::replace(&mut self.is_going, true) {
             self.is_closing_due = true;
         }
-    }
-
-    /// Frees a key that nobody asks for and that owes nothing.
-    fn let_go(&mut self, key: StreamId) {
-        let is_server = self.is_server();
-        let Some(call) = self.calls.get(key) else { return };
-        let is_over = match is_server {
-            true => call.is_oneway || call.write == Half::Ended,
-            false => call.read == Half::Ended || call.write == Half::Head,
-        };
-        if call.is_released && is_over {
-            self.calls.remove(key);
-        }
-    }
-
-    /// What comes of this call's message is not wanted any more.
-    fn swallow(&mut self, key: StreamId) {
-        match &mut self.read {
-            Read::Struct(reading) | Read::Unpacked(reading, _) if *reading == Some(key) => {
-                *reading = None;
-                self.swallowed = (self.role == Role::Client).then_some(key);
-            }
-            _ => {}
-        }
-    }
-
-    /// Gives a call up: what it still needs to be over, or the end of the connection.
-    fn give_up(&mut self, stream: StreamId, fault: Fault) {
-        let is_server = self.is_server();
-        let one_at_a_time = self.spec.thrift_link_calls_max <= 1;
-        self.swallow(stream);
-        let Some(call) = self.calls.get(stream) else { return };
-        call.is_gone = true;
-        call.tale = None;
-        match (call.write, call.read) {
-            (Half::Body, _) => self.close(),
-            (Half::Head, _) if is_server && call.owes.is_none() => self.owe(stream, fault),
-            (Half::Ended, Half::Head | Half::Body) if !is_server && one_at_a_time => self.close(),
-            _ => {}
-        }
-    }
-
-    fn close(&mut self) {
-        self.is_closing = true;
-        self.read = Read::Done;
-        self.scratch = Vec::new();
-    }
-
-    /// Breaks the message off that is being written.
-    fn abort(&mut self) -> Gone {
-        self.close();
-        Gone
-    }
-
-    /// Everything was said and heard, or nobody is there any more. A client that leaves behind a
-    /// ONEWAY wants it done.
-    fn is_done(&self) -> bool {
-        let held = self.calls.held();
-        let oneways = self.calls.iter().filter(|(_, call)| call.is_oneway && !call.is_gone);
-        let left = self.eof && (!self.is_server() || oneways.count() == 0);
-        self.is_closing || left || (self.is_going && held == 0 && self.scratch.is_empty())
-    }
-
-    fn has_tales(&self) -> bool {
-        self.is_closing_due || self.calls.iter().any(|(_, call)| call.tale.is_some())
     }
 
     fn next_deadline(&self) -> Option<Instant> {
@@ -384,30 +349,23 @@ impl Wire for Thrift {
             return Ok(());
         }
         let is_cut = self.is_server() && !self.scratch.is_empty();
-        let is_server = self.is_server();
         self.read = Read::Done;
-        for (_, call) in self.calls.iter_mut().filter(|(_, call)| !call.is_gone) {
-            call.tale = match (is_server, call.read) {
-                (true, Half::Ended) if call.is_oneway || call.write == Half::Ended => None,
-                (true, Half::Ended) => Some(Fault::Cancelled),
-                (false, Half::Ended) => None,
-                (false, Half::Head) => Some(Fault::ClosedBeforeReply),
-                _ => Some(Fault::BodyTruncated),
-            };
-            call.is_gone = call.tale.is_some();
-        }
+        self.end_calls();
         if is_cut { Err(Error::connection(Fault::HeadTruncated)) } else { Ok(()) }
     }
 
     fn sides(&self) -> Sides {
-        let is_done = self.is_closing || (self.is_done() && !self.has_tales());
+        let has_tales = self.has_tales();
+        let is_done = self.is_done();
         let read = match &self.read {
+            _ if has_tales => ReadSide::Open,
             _ if is_done => ReadSide::Done,
-            Read::Done if !self.has_tales() => ReadSide::Done,
+            Read::Done => ReadSide::Done,
             Read::Envelope if self.is_full() => ReadSide::Hold,
             _ => ReadSide::Open,
         };
-        let write = if is_done { WriteSide::CloseAfterFlush } else { WriteSide::Open };
+        let is_over = self.is_closing || (is_done && !has_tales);
+        let write = if is_over { WriteSide::CloseAfterFlush } else { WriteSide::Open };
         Sides { read, write }
     }
 
@@ -417,9 +375,7 @@ impl Wire for Thrift {
     }
 
     fn open(&mut self) -> Option<StreamId> {
-        let lost = self.calls.tombstones().count() as u32;
-        let max = u32::from(self.spec.thrift_link_calls_max.max(1));
-        let may = !self.is_server() && self.calls.held() - lost < max;
+        let may = !self.is_server() && self.calls.asked() < self.calls_max();
         let going = self.is_going || self.is_closing || self.eof || self.drain != Drain::No;
         (may && !going).then(|| self.calls.insert())
     }
@@ -427,15 +383,12 @@ impl Wire for Thrift {
     /// Also true where the stream is gone: a call then says so.
     fn ready(&self, stream: StreamId) -> bool {
         let Some(call) = self.calls.peek(stream) else { return false };
-        call.is_gone || call.owes.is_some() || self.may_write(stream)
+        self.is_closing || call.is_gone || call.owes.is_some() || self.may_write(stream)
     }
 
     fn release(&mut self, stream: StreamId) {
         self.give_up(stream, Fault::Cancelled);
-        if let Some(call) = self.calls.get(stream) {
-            call.is_released = true;
-            call.is_answered = false;
-        }
+        self.calls.release(stream);
         self.let_go(stream);
     }
 
@@ -487,6 +440,9 @@ impl Wire for Thrift {
                 self.write_exception(key, Code::PROTOCOL_ERROR, text, cx);
             }
         }
+        // Who reports the error tells every call of it.
+        self.calls.iter_mut().for_each(|(_, call)| call.tale = None);
+        self.is_closing_due = false;
         self.close();
     }
 

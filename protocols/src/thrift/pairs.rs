@@ -25,6 +25,9 @@ const COMPACT: [Dialect; 5] = [
     Dialect { is_framed_inside: true, ..Dialect::new(Transport::TtHeader, Encoding::Compact) },
 ];
 
+/// By encoding: those whose payload passes from one to the other.
+pub(super) const ALL: [&[Dialect]; 2] = [&BINARY, &COMPACT];
+
 fn spec() -> WireSpec {
     WireSpec { thrift_lax: true, thrift_link_calls_max: 4, ..WireSpec::default() }
 }

@@ -192,7 +192,9 @@ impl Thrift {
     fn finish_read(&mut self, key: Option<StreamId>, cx: &mut Cx<'_>) {
         self.read = Read::Envelope;
         self.clock.end_struct();
-        let Some(key) = key.or(self.swallowed.take()) else { return };
+        let late = self.swallowed.take();
+        self.late = self.late.saturating_add(late.is_some().into());
+        let Some(key) = key.or(late) else { return };
         if let Some(call) = self.calls.get(key) {
             call.read = Half::Ended;
         }

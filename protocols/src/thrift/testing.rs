@@ -289,6 +289,31 @@ impl Peer {
     }
 }
 
+/// A framed message.
+pub(super) fn framed(kind: u8, name: &str, seqid: i32, payload: &[u8]) -> Vec<u8> {
+    let message = message(kind, name, seqid, payload);
+    [&(message.len() as u32).to_be_bytes()[..], &message].concat()
+}
+
+/// An unframed one.
+pub(super) fn message(kind: u8, name: &str, seqid: i32, payload: &[u8]) -> Vec<u8> {
+    let len = (name.len() as u32).to_be_bytes();
+    [&[0x80, 1, 0, kind], &len[..], name.as_bytes(), &seqid.to_be_bytes(), payload].concat()
+}
+
+/// A message behind a TTHeader without keys.
+pub(super) fn ttheader(kind: u8, name: &str, seqid: i32, payload: &[u8]) -> Vec<u8> {
+    let inner = framed(kind, name, seqid, payload);
+    let length = (14 + inner.len() as u32).to_be_bytes();
+    let fixed = [&[0x10, 0, 0, 0], &seqid.to_be_bytes()[..], &[0, 1, 0, 0, 0, 0]].concat();
+    [&length[..], &fixed, &inner].concat()
+}
+
+/// A struct with one field, a text, in Binary.
+pub(super) fn text(text: &str) -> Vec<u8> {
+    [&[11, 0, 1], &(text.len() as u32).to_be_bytes()[..], text.as_bytes(), &[0]].concat()
+}
+
 pub(super) fn hi(encoding: Encoding) -> &'static [u8] {
     if encoding == Encoding::Compact { HI_COMPACT } else { HI }
 }
@@ -339,13 +364,15 @@ pub(super) struct Hop {
     pub(super) up: Peer,
     /// The downstream's call of each upstream call.
     calls: Vec<u32>,
+    /// Replies whose turn has not come.
+    waiting: Vec<(u32, Message)>,
 }
 
 impl Hop {
     pub(super) fn new(upstream: Dialect, spec: &WireSpec) -> Hop {
         let down = Peer::server(spec.clone());
         let up = Peer::new(Role::Client, Some(upstream), spec.clone());
-        Hop { down, up, calls: vec![0; 8] }
+        Hop { down, up, calls: vec![0; 8], waiting: Vec::new() }
     }
 
     /// Passes on what is whole, as an exchange does that collects messages.
@@ -358,21 +385,28 @@ impl Hop {
             self.up.send(upstream, &head, &message.body).unwrap();
         }
         for (upstream, message) in whole(&mut self.up) {
-            let key = self.calls[upstream as usize];
-            let mut head = message.head;
-            if message.body.is_empty() {
+            self.waiting.push((self.calls[upstream as usize], message));
+            self.up.release(upstream);
+        }
+        while let Some(index) = self.next_waiting() {
+            let (key, Message { mut head, body, .. }) = self.waiting.remove(index);
+            if body.is_empty() {
                 self.down.head(key, &head, true).unwrap();
             } else {
-                head.set_length(Length::Exact(message.body.len() as u64));
-                self.down.send(key, &head, &message.body).unwrap();
+                head.set_length(Length::Exact(body.len() as u64));
+                self.down.send(key, &head, &body).unwrap();
             }
-            self.up.release(upstream);
             self.down.release(key);
         }
     }
+
+    fn next_waiting(&self) -> Option<usize> {
+        let has_turn = |(key, _): &(u32, Message)| self.down.wire.ready(StreamId(*key));
+        self.waiting.iter().position(has_turn)
+    }
 }
 
-fn whole(peer: &mut Peer) -> Vec<(u32, Message)> {
+pub(super) fn whole(peer: &mut Peer) -> Vec<(u32, Message)> {
     let mut found = Vec::new();
     for (key, place) in peer.messages.iter_mut().enumerate() {
         if let Some(message) = place.take_if(|message| message.is_whole) {

@@ -13,25 +13,6 @@ const UNFRAMED: Dialect = Dialect::new(Transport::Unframed, Encoding::Binary);
 const THEADER: Dialect = Dialect::new(Transport::THeader, Encoding::Binary);
 const TTHEADER: Dialect = Dialect::TTHEADER_FRAMED;
 
-/// A framed message.
-fn framed(kind: u8, name: &str, seqid: i32, payload: &[u8]) -> Vec<u8> {
-    let message = message(kind, name, seqid, payload);
-    [&(message.len() as u32).to_be_bytes()[..], &message].concat()
-}
-
-fn message(kind: u8, name: &str, seqid: i32, payload: &[u8]) -> Vec<u8> {
-    let len = (name.len() as u32).to_be_bytes();
-    [&[0x80, 1, 0, kind], &len[..], name.as_bytes(), &seqid.to_be_bytes(), payload].concat()
-}
-
-/// A message behind a TTHeader without keys.
-fn ttheader(kind: u8, name: &str, seqid: i32, payload: &[u8]) -> Vec<u8> {
-    let inner = framed(kind, name, seqid, payload);
-    let length = (14 + inner.len() as u32).to_be_bytes();
-    let fixed = [&[0x10, 0, 0, 0], &seqid.to_be_bytes()[..], &[0, 1, 0, 0, 0, 0]].concat();
-    [&length[..], &fixed, &inner].concat()
-}
-
 /// What a server that echoes says to this input, whatever the cuts.
 fn server_says(input: &[u8], spec: &WireSpec) -> String {
     every_cut(input, |pieces| {

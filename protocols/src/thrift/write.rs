@@ -328,6 +328,7 @@ impl Thrift {
             if !is_server && call.is_oneway {
                 call.read = Half::Ended;
                 call.is_answered = true;
+                self.has_news = true;
             }
         }
         self.let_go(stream);
