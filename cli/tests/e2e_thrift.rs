@@ -278,7 +278,7 @@ fn pairs_that_cannot_be_written_are_counted() {
     client.send(ttheader(5, pairs, &message(CALL, "echo", 5, EMPTY)));
     assert!(frame(&mut client).ends_with(&message(REPLY, "echo", 5, EMPTY)));
     assert_eq!(gateway.log(1)[0]["protocol"], "thrift_ttheader");
-    assert_eq!(gateway.metric("ringway_thrift_pairs_dropped_total"), 1.0);
+    assert_eq!(gateway.metric_of("ringway_metadata_dropped_total", "not_utf8"), 1.0);
 }
 
 /// A framed caller has to be told how long the reply of an unframed server is, so that the whole

@@ -62,6 +62,9 @@ pub(crate) struct ListenerSpec {
     /// It answers health checks of gRPC.
     #[serde(default)]
     pub(crate) grpc_health: Option<GrpcHealthSpec>,
+    /// Whether callers of Thrift may say who they are and pass metadata on; false by default.
+    #[serde(default)]
+    pub(crate) trust_metadata: Option<bool>,
     /// Its connections begin with TLS.
     #[serde(default)]
     pub(crate) tls: Option<ListenerTlsSpec>,

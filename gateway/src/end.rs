@@ -7,10 +7,10 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use engine::{Buf, Full, Piece};
-use observe::Metric;
 use protocols::{AnyWire, Cx, Fault, Gone, Head, Mux, Role, StreamId, Wire};
 
 use crate::conn::{Conn, Site};
+use crate::metadata;
 use crate::slot::Item;
 use crate::upstream;
 
@@ -140,14 +140,10 @@ impl End {
     }
 
     pub(crate) fn send_head(&self, head: &Head, end: bool) -> Result<(), Gone> {
-        self.call(|wire, cx| {
-            let sent = wire.head(self.id, head, end, cx);
-            if let AnyWire::Thrift(wire) = wire {
-                let dropped = u64::from(wire.dropped());
-                self.conn.state.metrics.add(Metric::ThriftPairsDropped, dropped);
-            }
-            sent
-        })
+        let (sent, dropped) =
+            self.call(|wire, cx| (wire.head(self.id, head, end, cx), wire.dropped_pairs()));
+        metadata::count_dropped(&self.conn.state, dropped);
+        sent
     }
 
     /// Frames and queues payload. Returns what the wire did not take (a closed window).

@@ -18,7 +18,7 @@ use engine::{Address, Timer};
 use observe::{CallSeat, Gauge, Metric, Phase, Place, Protocol, Record, WordFamily};
 use protocols::grpc::Code;
 use protocols::thrift::Encoding;
-use protocols::{AnyWire, Fault, Head, Length, Name, PathRule, Version, Wire as _};
+use protocols::{AnyWire, Fault, Head, Length, Name, PathRule, Version, Wire as _, trace};
 use router::{Field, ProxyVersion, Query, RouteId};
 
 use crate::attempt;
@@ -30,6 +30,7 @@ use crate::forwarded;
 use crate::grpc;
 use crate::health;
 use crate::hops;
+use crate::metadata;
 use crate::relay::Body;
 use crate::shard::{Plan, State, UpstreamTls};
 use crate::stash::Stash;
@@ -45,6 +46,9 @@ pub(crate) fn start(down: End, request: Box<Head>, end: bool) -> Running {
 async fn run(down: End, mut request: Box<Head>, end: bool) {
     let state = down.conn().state.clone();
     state.live().prefetch_host(request.host());
+    if down.conn().is_thrift() {
+        metadata::admit(&state, down.conn(), &mut request);
+    }
     let track = Track::begin(&state, down.conn(), &request);
     let timer = state.take_timer();
     let result = {
@@ -183,7 +187,9 @@ fn edit(state: &State, conn: &Conn, plan: &Plan, request: &mut Head) -> Result<(
     }
     request.remove_hop_by_hop();
     tell_certificate(conn, request);
-    if state.options().forwarded {
+    if conn.is_thrift() {
+        metadata::tell(state, conn, request);
+    } else if state.options().forwarded {
         forwarded::write(state, conn, request);
     }
     hops::sign_request(state, request)
@@ -214,18 +220,13 @@ fn upgrade(plan: &Plan, request: &mut Head) {
 
 /// Keeps a client's id if it is one, makes one otherwise.
 fn request_id(state: &State, request: &mut Head) {
-    if request.known(Name::XRequestId).is_some_and(is_request_id) {
+    if request.known(Name::XRequestId).is_some_and(trace::is_request_id) {
         return;
     }
     let mut id = [0_u8; 32];
     hex(state.shard.random(), &mut id[..16]);
     hex(state.shard.random(), &mut id[16..]);
     request.set_known(Name::XRequestId, &id);
-}
-
-fn is_request_id(value: &[u8]) -> bool {
-    let sane = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.:/+=@".contains(byte);
-    (1..=REQUEST_ID_BYTES_MAX).contains(&value.len()) && value.iter().all(sane)
 }
 
 fn hex(number: u64, out: &mut [u8]) {
@@ -824,8 +825,6 @@ pub const PROTOCOL_THRIFT: u8 = 3;
 pub const STATE_IDLE: u8 = 0;
 /// A request is in progress.
 pub const STATE_BUSY: u8 = 1;
-/// Longest id that is taken over from a client.
-const REQUEST_ID_BYTES_MAX: usize = 128;
 /// A path's tail that fits into [`Place::Unix`].
 const UNIX_BYTES_KEPT: usize = 64;
 /// Used only before a route is known, when nothing is connected to yet.

@@ -28,7 +28,8 @@ pub(crate) fn client(state: &State, conn: &Conn, request: &Head) -> Option<IpAdd
     Some(client_address(peer, values, |address| live.trusts(address), hops))
 }
 
-fn peer(conn: &Conn) -> Option<IpAddr> {
+/// The other end of a connection; `None` for a Unix peer.
+pub(crate) fn peer(conn: &Conn) -> Option<IpAddr> {
     match conn.stream.peer() {
         Address::Inet(peer) => Some(peer.ip().to_canonical()),
         Address::Unix(_) => None,
@@ -44,12 +45,31 @@ pub(crate) fn write(state: &State, conn: &Conn, request: &mut Head) {
     let peer = peer(conn);
     let live = state.live();
     let trusted = peer.is_some_and(|peer| live.trusts(peer));
-    let mut text = state.text.borrow_mut();
     if live.options().forwarded_standard {
         write_rfc7239(conn, trusted, request);
     } else if !trusted {
         request.remove(b"forwarded");
     }
+    append_peer(state, peer, trusted, request);
+    let says = |name| trusted && request.known(name).is_some();
+    let (proto, host) = (says(Name::XForwardedProto), says(Name::XForwardedHost));
+    if !proto {
+        request.set_known(Name::XForwardedProto, scheme(conn).as_bytes());
+    }
+    if !host {
+        let mut text = state.text.borrow_mut();
+        text.clear();
+        text.push_str(std::str::from_utf8(request.authority()).unwrap_or_default());
+        request.set_known(Name::XForwardedHost, text.as_bytes());
+    }
+    if !trusted {
+        request.remove(b"x-real-ip");
+    }
+}
+
+/// Adds the peer to the addresses of a trusted one's X-Forwarded-For; anybody else's are replaced.
+pub(crate) fn append_peer(state: &State, peer: Option<IpAddr>, trusted: bool, request: &mut Head) {
+    let mut text = state.text.borrow_mut();
     text.clear();
     if trusted {
         for value in request.values(Name::XForwardedFor) {
@@ -63,19 +83,6 @@ pub(crate) fn write(state: &State, conn: &Conn, request: &mut Head) {
             request.set_known(Name::XForwardedFor, text.as_bytes());
         }
         None => _ = request.remove(b"x-forwarded-for"),
-    }
-    let says = |name| trusted && request.known(name).is_some();
-    let (proto, host) = (says(Name::XForwardedProto), says(Name::XForwardedHost));
-    if !proto {
-        request.set_known(Name::XForwardedProto, scheme(conn).as_bytes());
-    }
-    if !host {
-        text.clear();
-        text.push_str(std::str::from_utf8(request.authority()).unwrap_or_default());
-        request.set_known(Name::XForwardedHost, text.as_bytes());
-    }
-    if !trusted {
-        request.remove(b"x-real-ip");
     }
 }
 

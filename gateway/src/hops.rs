@@ -37,6 +37,11 @@ impl Via {
         })
     }
 
+    /// The name itself.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
     /// Adds the hop that a message came by.
     fn sign(&self, head: &mut Head) {
         let hop = match head.version() {

@@ -27,6 +27,7 @@ mod grpc;
 mod health;
 mod hops;
 mod listen;
+mod metadata;
 mod relay;
 mod shard;
 mod slot;

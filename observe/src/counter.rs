@@ -56,8 +56,6 @@ slots! {
         UpstreamReuses,
         /// Requests whose client went away before the reply ended.
         ClientGone,
-        /// Pairs of Thrift headers that were left out: their readers could not have read them.
-        ThriftPairsDropped,
         /// Replies to calls of Thrift that had been given up.
         ThriftLateReplies,
         /// Access log records lost because the exporter was behind.
@@ -136,6 +134,8 @@ slots! {
         ConnectionCloses,
         /// Downstream connections whose first bytes told what they speak, by protocol.
         ConnectionProtocols,
+        /// Metadata of Thrift calls that went no further, by reason.
+        MetadataDropped,
         /// TLS handshakes of clients, by how they ended.
         TlsHandshakes,
         /// TLS handshakes with upstreams, by how they ended.

@@ -77,8 +77,8 @@ fn walk<'a>(
     client
 }
 
-/// The address of a node in any of its spellings.
-fn address(node: &[u8]) -> Option<IpAddr> {
+/// The address of a node: `ip`, `ip:port` or `[v6]:port`, maybe in double quotes.
+pub fn address(node: &[u8]) -> Option<IpAddr> {
     let text = core::str::from_utf8(node).ok()?;
     let text = match text.strip_prefix('"') {
         Some(quoted) => quoted.strip_suffix('"')?,

@@ -430,6 +430,15 @@ impl Head {
         before - fields.len()
     }
 
+    /// Removes the fields that `keep` says no to, by name and value.
+    pub fn retain(&mut self, mut keep: impl FnMut(&[u8], &[u8]) -> bool) {
+        let Head { arena, fields, .. } = self;
+        fields.retain(|f| {
+            let name = slice(arena, f.name_at, u32::from(f.name_len));
+            keep(name, slice(arena, f.value_at, f.value_len))
+        });
+    }
+
     /// Removes what says whose certificate the client has shown, in this gateway's words
     /// (`X-Client-Cert-*`) and in those of others (`X-Forwarded-Client-Cert`).
     pub fn remove_client_certificate(&mut self) {

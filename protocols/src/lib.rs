@@ -69,6 +69,7 @@ pub mod proxy_header;
 mod raw;
 mod spec;
 pub mod thrift;
+pub mod trace;
 mod transform;
 mod wire;
 

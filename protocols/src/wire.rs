@@ -330,6 +330,15 @@ impl AnyWire {
         }
     }
 
+    /// Pairs of metadata that were left out since the last call, because the peer could not have
+    /// read them.
+    pub fn dropped_pairs(&mut self) -> u32 {
+        match self {
+            AnyWire::Thrift(wire) => wire.dropped(),
+            AnyWire::H1(_) | AnyWire::H2(_) | AnyWire::Raw(_) => 0,
+        }
+    }
+
     /// Bytes of heap that the wire holds now beside itself.
     pub fn held_bytes(&self) -> usize {
         match self {

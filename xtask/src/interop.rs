@@ -1,11 +1,11 @@
 //! The step of `ci` in which independent programs are the peers of the real binary.
 //!
 //! The tests themselves are in `cli/tests`: `interop.rs`, `interop_h2.rs`, `interop_grpc.rs`,
-//! `interop_thrift.rs`, `addresses.rs` (Unix sockets, IPv6), `dead_peers.rs` (peers that vanish, in
-//! a network namespace) and `parsers.rs` (situations of other parsers' test suites; `test` runs
-//! them as well), and `grpcio.rs` in `mock/tests`. This gives them the Python interpreter, the
-//! modules of Node, the tonic peer and the length of the load runs. A program that is absent fails
-//! its test.
+//! `interop_thrift.rs`, `interop_thrift_peers.rs`, `addresses.rs` (Unix sockets, IPv6),
+//! `dead_peers.rs` (peers that vanish, in a network namespace) and `parsers.rs` (situations of
+//! other parsers' test suites; `test` runs them as well), and `grpcio.rs` in `mock/tests`. This
+//! gives them the Python interpreter, the modules of Node, the peers of tonic and volo, and the
+//! length of the load runs. A program that is absent fails its test.
 
 use std::path::PathBuf;
 
@@ -23,14 +23,15 @@ pub(crate) fn main(workspace: &Workspace, seconds: u32) -> anyhow::Result<Tally>
         "interop_h2",
         "interop_grpc",
         "interop_thrift",
+        "interop_thrift_peers",
         "addresses",
         "dead_peers",
         "parsers",
     ];
     let targets = targets.map(|target| ["--test", target]).concat();
-    let tonic = tonic(workspace)?;
+    let (tonic, volo) = (peer(workspace, "tonic")?, peer(workspace, "volo")?);
     let mut command = run::cargo(workspace, &[&cargo[..], &targets].concat());
-    command.env("RINGWAY_TONIC", tonic);
+    command.env("RINGWAY_TONIC", tonic).env("RINGWAY_VOLO", volo);
     command.env("RINGWAY_NODE_MODULES", workspace.path("target/npm/node_modules"));
     command.env("RINGWAY_PYTHON", workspace.path(python::VENV_PYTHON));
     command.env("RINGWAY_INTEROP_SECONDS", seconds.to_string());
@@ -42,11 +43,11 @@ pub(crate) fn main(workspace: &Workspace, seconds: u32) -> anyhow::Result<Tally>
     Ok(tally)
 }
 
-/// Builds the peer that is a workspace of its own; its path.
-fn tonic(workspace: &Workspace) -> anyhow::Result<PathBuf> {
-    let folder = workspace.target().join("interop-tonic");
-    let mut build = run::cargo(workspace, &["build", "--locked"]);
-    build.args(["--manifest-path", "interop/tonic/Cargo.toml", "--target-dir"]).arg(&folder);
-    ensure!(run::succeeds(build)?, "interop/tonic does not build");
-    Ok(folder.join("debug/ringway-interop-tonic"))
+/// Builds a peer that is a workspace of its own; its path.
+fn peer(workspace: &Workspace, name: &str) -> anyhow::Result<PathBuf> {
+    let folder = workspace.target().join(format!("interop-{name}"));
+    let mut build = run::cargo(workspace, &["build", "--locked", "--manifest-path"]);
+    build.arg(format!("interop/{name}/Cargo.toml")).arg("--target-dir").arg(&folder);
+    ensure!(run::succeeds(build)?, "interop/{name} does not build");
+    Ok(folder.join(format!("debug/ringway-interop-{name}")))
 }

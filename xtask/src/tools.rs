@@ -83,7 +83,13 @@ pub(crate) const CI: &[Tool] = &[
     Tool::new("h2", &[python::VENV_PYTHON, "-c", H2], Origin::Pip("h2==4.4.1")),
     Tool::new("httpx", &[python::VENV_PYTHON, "-c", HTTPX], Origin::Pip("httpx==0.28.1")),
     Tool::new("thrift", &[python::VENV_PYTHON, "-c", THRIFT], Origin::Pip("thrift==0.25.0")),
+    Tool::new(
+        "thriftpy2",
+        &[python::VENV_PYTHON, "-c", THRIFTPY2],
+        Origin::Pip("thriftpy2==0.7.1"),
+    ),
     Tool::new("grpc-js", &["node", "-e", GRPC_JS], Origin::Npm("@grpc/grpc-js@1.14.7")),
+    Tool::new("thrift for Node", &["node", "-e", NODE_THRIFT], Origin::Npm("thrift@0.24.0")),
 ];
 
 const H11: &str = "import h11; assert h11.__version__ == '0.16.0'";
@@ -94,6 +100,10 @@ const GRPCIO_HEALTH: &str = "import grpc_health.v1.health_pb2; from importlib.me
 const H2: &str = "import h2; assert h2.__version__ == '4.4.1'";
 const HTTPX: &str = "import httpx; assert httpx.__version__ == '0.28.1'";
 const THRIFT: &str = "from importlib.metadata import version; assert version('thrift') == '0.25.0'";
+const THRIFTPY2: &str =
+    "from importlib.metadata import version; assert version('thriftpy2') == '0.7.1'";
+const NODE_THRIFT: &str = "const about = require('./target/npm/node_modules/thrift/package.json');\
+                           process.exit(about.version === '0.24.0' ? 0 : 1)";
 const GRPC_JS: &str = "const folder = './target/npm/node_modules/@grpc/grpc-js';\
                        const about = require(`${folder}/package.json`);\
                        process.exit(about.version === '1.14.7' ? 0 : 1)";
@@ -204,9 +214,9 @@ mod tests {
         assert!(line.contains(
             "target/venv/bin/python3 -m pip install --quiet h11==0.16.0 websockets==17.4 \
              wsproto==1.3.2 grpcio==1.85.3 grpcio-health-checking==1.85.1 h2==4.4.1 \
-             httpx==0.28.1 thrift==0.25.0 && npm install "
+             httpx==0.28.1 thrift==0.25.0 thriftpy2==0.7.1 && npm install "
         ));
-        assert!(line.ends_with(" @grpc/grpc-js@1.14.7"));
+        assert!(line.ends_with(" @grpc/grpc-js@1.14.7 thrift@0.24.0"));
     }
 
     #[test]

@@ -62,23 +62,30 @@ class Echo:
                 self.told[args.text] = self.told.get(args.text, 0) + 1
                 self.changed.notify_all()
             return
-        if args.text == "wait":
-            self.go_on.wait(30)
         # The reply of a multiplexed call has the bare name.
         bare = name.split(":")[-1]
+        success = self.answer(name, args.text)
         if args.text == "fail":
             oprot.writeMessageBegin(bare, TMessageType.EXCEPTION, seqid)
             TApplicationException(TApplicationException.MISSING_RESULT, "as asked").write(oprot)
         else:
             oprot.writeMessageBegin(bare, TMessageType.REPLY, seqid)
-            success = name if args.text == "name" else args.text
             Text(success=success).write(oprot)
         oprot.writeMessageEnd()
         oprot.trans.flush()
 
+    def answer(self, name, text):
+        if text == "wait":
+            self.go_on.wait(30)
+        if text.startswith("told "):
+            return str(self.wait_told(text.removeprefix("told ")))
+        return name if text == "name" else text
+
     def wait_told(self, text):
+        """How often that came, once it has."""
         with self.changed:
             assert self.changed.wait_for(lambda: text in self.told, 20), f"{text} never came"
+            return self.told[text]
 
 
 ECHO = Echo()
@@ -332,4 +339,5 @@ def main():
     print(f"{passed} passed, {failed} failed")
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -32,6 +32,7 @@ impl Compile<'_> {
             let proxy_headers = self.proxy_headers(item, spec);
             let tls = self.listener_tls(item, spec, speaks);
             let grpc_health = self.grpc_health(item, spec, speaks);
+            let trusts_metadata = self.trusts_metadata(item, spec, speaks);
             let place = item.place(&["error_pages"]);
             let error_pages = self.facts.error_pages(place, &spec.error_pages, &mut self.faults);
             let error_pages = Arc::new(error_pages);
@@ -62,6 +63,7 @@ impl Compile<'_> {
                 proxy_headers,
                 error_pages,
                 grpc_health,
+                trusts_metadata,
                 tls,
             });
         }

@@ -257,6 +257,20 @@ r.yaml:11:26: route `all`: source `10.0.0.1/8` has bits set behind its prefix";
 }
 
 #[test]
+fn only_callers_of_thrift_are_believed_their_metadata() {
+    let text = "version: 1\nlisteners:\n\
+                - {address: '127.0.0.1:1', trust_metadata: true}\n\
+                - {address: '127.0.0.1:2', protocols: [thrift], trust_metadata: yes please}\n\
+                - {address: '127.0.0.1:3', protocols: [http1, thrift], trust_metadata: false}\n\
+                clusters:\n  app: {endpoints: ['127.0.0.1:9001']}\n\
+                routes: [{id: all, cluster: app}]\n";
+    let expected = "\
+r.yaml:3:46: `trust_metadata` is for listeners whose protocols name thrift
+r.yaml:4:66: expected true or false, found `yes please`";
+    assert_eq!(faults(text), expected);
+}
+
+#[test]
 fn faults_of_grpc_have_their_places() {
     let text = "version: 1\nlisteners:\n\
                 - {address: '127.0.0.1:1', protocols: [tcp], cluster: tcp, grpc_health: {}}\n\

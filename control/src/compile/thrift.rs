@@ -33,6 +33,19 @@ fn calls(count: u32) -> Option<u16> {
 const CALLS_CAP: u16 = 1000;
 
 impl Compile<'_> {
+    pub(super) fn trusts_metadata(
+        &mut self,
+        item: &Item<ListenerSpec>,
+        spec: &ListenerSpec,
+        speaks: Speaks,
+    ) -> bool {
+        if spec.trust_metadata.is_some() && !matches!(speaks, Speaks::Thrift { .. }) {
+            let message = "`trust_metadata` is for listeners whose protocols name thrift";
+            self.fault(item.place(&["trust_metadata"]), message.to_owned());
+        }
+        spec.trust_metadata.unwrap_or(false)
+    }
+
     pub(super) fn check_thrift(
         &mut self,
         item: &Item<ClusterSpec>,

@@ -232,11 +232,6 @@ fn connections(registry: &Registry, page: &mut Page<'_>) {
         ),
         ("ringway_upstream_reuses_total", "Idle connections reused.", Metric::UpstreamReuses),
         (
-            "ringway_thrift_pairs_dropped_total",
-            "Pairs that could not be written into a TTHeader, whose readers take them for UTF-8.",
-            Metric::ThriftPairsDropped,
-        ),
-        (
             "ringway_thrift_late_replies_total",
             "Replies to calls that had been given up.",
             Metric::ThriftLateReplies,
@@ -288,6 +283,12 @@ fn words(registry: &Registry, page: &mut Page<'_>) {
             "Connections of listeners that take Thrift, by what their first bytes told.",
             "protocol",
             WordFamily::ConnectionProtocols,
+        ),
+        (
+            "ringway_metadata_dropped_total",
+            "Pairs of metadata of Thrift calls that were not forwarded, by reason.",
+            "reason",
+            WordFamily::MetadataDropped,
         ),
         (
             "ringway_tls_handshakes_total",

@@ -2,10 +2,13 @@
 //!
 //! | field | TTHeader | THeader |
 //! |---|---|---|
-//! | `traceparent`, `tracestate`, `baggage`, `b3` | `RPC_TRANSIT_` and the name | the name |
+//! | `traceparent`, `tracestate`, `baggage` | `RPC_TRANSIT_` and the name | the name |
+//! | `b3`, `x-b3-*` | the same | the same |
 //! | `x-request-id` | `RPC_PERSIST_X_REQUEST_ID` | the name |
 //! | `x-auth-subject` | `RPC_TRANSIT_X_AUTH_SUBJECT` | the name |
 //! | `grpc-timeout` | number 12, milliseconds | `client_timeout`, milliseconds |
+//! | `rip` | the name | not written |
+//! | `x-forwarded-for` | not written | the name |
 //! | `rpc-persist-k`, `rpc-transit-k` | `RPC_PERSIST_K`, `RPC_TRANSIT_K` | the name |
 //! | `tt-int-N`, and `tt-raw-N` with its value escaped | the number N | not written |
 //! | `tt-int-token`, `tt-raw-token` likewise | the token | not written |
@@ -35,11 +38,16 @@ use crate::head::{Head, is_tchar, is_value_byte};
 use crate::name::Name;
 
 /// Fields that have a key of their own in TTHeader, and that key.
-const KNOWN: [(&[u8], &[u8]); 6] = [
+const KNOWN: [(&[u8], &[u8]); 11] = [
     (b"traceparent", b"RPC_TRANSIT_traceparent"),
     (b"tracestate", b"RPC_TRANSIT_tracestate"),
     (b"baggage", b"RPC_TRANSIT_baggage"),
     (b"b3", b"RPC_TRANSIT_b3"),
+    (b"x-b3-traceid", b"RPC_TRANSIT_x-b3-traceid"),
+    (b"x-b3-spanid", b"RPC_TRANSIT_x-b3-spanid"),
+    (b"x-b3-parentspanid", b"RPC_TRANSIT_x-b3-parentspanid"),
+    (b"x-b3-sampled", b"RPC_TRANSIT_x-b3-sampled"),
+    (b"x-b3-flags", b"RPC_TRANSIT_x-b3-flags"),
     (b"x-request-id", b"RPC_PERSIST_X_REQUEST_ID"),
     (b"x-auth-subject", b"RPC_TRANSIT_X_AUTH_SUBJECT"),
 ];
@@ -57,6 +65,8 @@ const NUMBER_RAW: &[u8] = b"tt-raw-";
 const TOKEN: &str = "token";
 /// The service of a multiplexed call's name: it is written before the method again.
 pub(super) const MULTIPLEXED: &[u8] = b"tt-multiplexed";
+/// The caller's address.
+const RIP: &[u8] = b"rip";
 /// The connection is not to be used for more calls.
 pub(super) const CRRST: &[u8] = b"crrst";
 
@@ -221,11 +231,16 @@ fn unescape(mut text: &[u8]) -> Option<Vec<u8>> {
     Some(out)
 }
 
-/// Milliseconds; 0 and what is no number say nothing, as Kitex takes it.
+/// Milliseconds; 0 says nothing, as Kitex takes it. What is no number stays as it came, a field of
+/// which nothing is written.
 fn set_timeout(value: &[u8], head: &mut Head) {
     let digits = !value.is_empty() && value.len() < 20 && value.iter().all(u8::is_ascii_digit);
     let text = core::str::from_utf8(value).ok().filter(|_| digits);
-    let Some(ms @ 1..) = text.and_then(|text| text.parse::<u64>().ok()) else { return };
+    let ms = match text.and_then(|text| text.parse::<u64>().ok()) {
+        Some(0) => return,
+        Some(ms) => ms,
+        None => return set_number(&key::RPC_TIMEOUT.to_string(), value, head),
+    };
     let mut field = Vec::with_capacity(16);
     grpc::write_timeout(Duration::from_millis(ms), &mut field);
     head.set(TIMEOUT, &field);
@@ -279,12 +294,26 @@ fn stored_number<'a>(number: &[u8], value: Cow<'a, [u8]>) -> Stored<'a> {
     }
 }
 
+/// The number that a field stands for.
+pub(super) fn number_of(name: &[u8]) -> Option<u16> {
+    let number = name.strip_prefix(NUMBER).or_else(|| name.strip_prefix(NUMBER_RAW))?;
+    core::str::from_utf8(number).ok()?.parse().ok()
+}
+
+/// The key that a field of an escaped one comes out as.
+pub(super) fn escaped_key(name: &[u8]) -> Option<Vec<u8>> {
+    name.strip_prefix(b"%").and_then(unescape)
+}
+
 /// Writes the fields of a head into a TTHeader: text, then all else. How many pairs could not be
 /// written.
 pub(super) fn store_ttheader(head: &Head, writer: &mut ttheader::Writer<'_>) -> u32 {
     let mut dropped = 0;
     for (name, value) in head.fields() {
         let Stored::Text(name, value) = stored(name, value) else { continue };
+        if name.eq_ignore_ascii_case(b"x-forwarded-for") {
+            continue;
+        }
         let key = match name {
             Cow::Borrowed(name) => ttheader_key(name).map_or(name.into(), Cow::Owned),
             // A key that was escaped is none of those that are fields here.
@@ -329,6 +358,7 @@ pub(super) fn store_theader(head: &Head, writer: &mut theader::Writer<'_>) {
     };
     for (name, value) in head.fields() {
         match stored(name, value) {
+            Stored::Text(key, _) if key.eq_ignore_ascii_case(RIP) => {}
             Stored::Text(key, value) => push(&key, &value),
             Stored::Timeout(ms) => push(CLIENT_TIMEOUT, ms.as_bytes()),
             Stored::Number(..) | Stored::Token(_) | Stored::Nothing => {}
@@ -404,15 +434,7 @@ mod tests {
 
     #[test]
     fn timeouts_are_milliseconds_on_both_sides() {
-        for (value, field) in [
-            (&b"1500"[..], "grpc-timeout=1500000u"),
-            (b"0", ""),
-            (b"-5", ""),
-            (b"+5", ""),
-            (b"", ""),
-            (b"1e3", ""),
-            (b"99999999999999999999", ""),
-        ] {
+        for (value, field) in [(&b"1500"[..], "grpc-timeout=1500000u"), (b"0", "")] {
             let head = loaded(&[ttheader::Pair::Number(12, value)]);
             assert_eq!(fields(&head), field);
             let again = stored_again(&head).0;
@@ -479,6 +501,30 @@ mod tests {
         let want = [("3", "caller"), ("300", "\u{1}%"), ("token", "a\nb")];
         let want: Vec<_> = want.map(|(a, b)| (a.as_bytes().to_vec(), b.as_bytes().to_vec())).into();
         assert_eq!(stored_again(&head).0, want);
+    }
+
+    #[test]
+    fn addresses_of_callers_have_a_key_for_each_header() {
+        let mut head = Head::new();
+        head.push(b"rip", b"192.0.2.1:80");
+        head.push(b"X-Forwarded-For", b"192.0.2.1");
+        assert_eq!(stored_again(&head).0, [(b"rip".to_vec(), b"192.0.2.1:80".to_vec())]);
+        let mut out = Vec::new();
+        let mut writer = theader::Writer::new(0, 0, 0, false, &mut out);
+        store_theader(&head, &mut writer);
+        assert!(writer.finish(1));
+        let keys: Vec<_> = theader::pairs(&out[16..]).map(|pair| pair.unwrap().key).collect();
+        assert_eq!(keys, [b"X-Forwarded-For"]);
+    }
+
+    #[test]
+    fn a_timeout_that_is_no_number_stays_and_is_not_written() {
+        let of = |value| loaded(&[ttheader::Pair::Number(key::RPC_TIMEOUT, value)]);
+        for bad in [&b"-5"[..], b"+5", b"1e3", b"", b"99999999999999999999"] {
+            let head = of(bad);
+            assert_eq!(fields(&head), format!("tt-int-12={}", bad.escape_ascii()));
+            assert_eq!(stored_again(&head).0, []);
+        }
     }
 
     #[test]

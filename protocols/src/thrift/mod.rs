@@ -71,6 +71,7 @@ mod lost;
 pub mod message;
 #[cfg(test)]
 mod messages;
+pub mod metadata;
 #[cfg(test)]
 mod model;
 #[cfg(test)]

@@ -38,6 +38,10 @@ pub mod key {
     pub const TO_METHOD: u16 = 9;
     /// How long the caller waits, in milliseconds.
     pub const RPC_TIMEOUT: u16 = 12;
+    /// How long the caller waits for bytes, in milliseconds.
+    pub const READ_TIMEOUT: u16 = 13;
+    /// How long the caller waited for its connection, in milliseconds.
+    pub const CONNECT_TIMEOUT: u16 = 17;
     /// The message's type again, in one of two forms.
     pub const MSG_TYPE: u16 = 22;
 }

@@ -45,8 +45,9 @@ fn every(source: &Source, word: &'static str, message: &str) -> Vec<Violation> {
     source.words(word).map(at).collect()
 }
 
-/// Crate roots of the product without `#![forbid(unsafe_code)]`; `engine`, `lanes` and the fuzz
-/// targets, whose entry point is made by a macro, are left out.
+/// Crate roots of the product without `#![forbid(unsafe_code)]`; `engine`, `lanes`, the fuzz
+/// targets, whose entry point is made by a macro, and the peer whose code volo-build makes are left
+/// out.
 pub(super) fn forbid_lines(tree: &Tree) -> Vec<Violation> {
     let lacks = |source: &&Source| {
         is_product_root(&source.path) && !source.code.contains("#![forbid(unsafe_code)]")
@@ -57,7 +58,10 @@ pub(super) fn forbid_lines(tree: &Tree) -> Vec<Violation> {
 
 fn is_product_root(path: &str) -> bool {
     let is_root = path.ends_with("/src/lib.rs") || path.ends_with("/src/main.rs");
-    is_root && !["engine/", "lanes/", "fuzz/"].iter().any(|folder| path.starts_with(folder))
+    is_root
+        && !["engine/", "lanes/", "fuzz/", "interop/volo/"]
+            .iter()
+            .any(|folder| path.starts_with(folder))
 }
 
 #[cfg(test)]
