@@ -24,6 +24,8 @@ from thrift.server.TServer import TThreadedServer
 from thrift.Thrift import TApplicationException, TMessageType, TType
 from thrift.transport import THeaderTransport, TSocket, TTransport
 
+# Generous: it ends a run whose answer never comes, and no run on a machine that is busy.
+LIMIT_S = 300
 SERVERS = ["framed_binary", "framed_compact", "buffered_binary", "buffered_compact", "theader"]
 HEADER_PROTOCOLS = {
     "binary": THeaderTransport.THeaderSubprotocolID.BINARY,
@@ -76,7 +78,7 @@ class Echo:
 
     def answer(self, name, text):
         if text == "wait":
-            self.go_on.wait(30)
+            self.go_on.wait(LIMIT_S)
         if text.startswith("told "):
             return str(self.wait_told(text.removeprefix("told ")))
         return name if text == "name" else text
@@ -84,7 +86,7 @@ class Echo:
     def wait_told(self, text):
         """How often that came, once it has."""
         with self.changed:
-            assert self.changed.wait_for(lambda: text in self.told, 20), f"{text} never came"
+            assert self.changed.wait_for(lambda: text in self.told, LIMIT_S), f"{text} never came"
             return self.told[text]
 
 
@@ -115,7 +117,7 @@ def start_servers(ports):
     rpc.add_insecure_port(f"127.0.0.1:{ports[len(SERVERS) + 1]}")
     rpc.start()
     for port in ports:
-        socket.create_connection(("127.0.0.1", port), 20).close()
+        socket.create_connection(("127.0.0.1", port), LIMIT_S).close()
     return rpc
 
 
@@ -140,7 +142,7 @@ class Target:
         self.host, self.port = host, int(port)
 
     def socket(self):
-        plain = socket.create_connection((self.host, self.port), 30)
+        plain = socket.create_connection((self.host, self.port), LIMIT_S)
         if self.kind == "plain":
             return plain
         context = ssl.create_default_context()
@@ -283,7 +285,7 @@ def case_multiplexed(target, dialect):
 def case_one_port_for_everything(target, dialect):
     """curl, grpcio and Apache Thrift at once."""
     scheme = {"plain": "http", "tls": "https"}[target.kind]
-    curl = ["curl", "--silent", "--show-error", "--fail", "--insecure", "--max-time", "60"]
+    curl = ["curl", "--silent", "--show-error", "--fail", "--insecure", "--max-time", f"{LIMIT_S}"]
 
     def web():
         for version in ["--http1.1", "--http2", "--http2-prior-knowledge"] * 3:
@@ -297,7 +299,7 @@ def case_one_port_for_everything(target, dialect):
         with grpc.insecure_channel(target.address) as channel:
             call = channel.unary_unary("/Echo/Unary")
             for index in range(100):
-                assert call(b"%d" % index, timeout=30) == b"%d" % index
+                assert call(b"%d" % index, timeout=LIMIT_S) == b"%d" % index
 
     def thrift():
         caller = Caller(target, dialect)
@@ -309,7 +311,7 @@ def case_one_port_for_everything(target, dialect):
     work = [web, thrift, thrift] + ([rpc] if target.kind == "plain" else [])
     with futures.ThreadPoolExecutor(len(work)) as pool:
         for done in [pool.submit(one) for one in work]:
-            done.result(120)
+            done.result(LIMIT_S)
 
 
 def main():

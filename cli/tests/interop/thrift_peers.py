@@ -41,7 +41,7 @@ from thriftpy2.transport import (
 )
 
 import thrift_cases
-from thrift_cases import ECHO, SERVERS, Caller, Target
+from thrift_cases import ECHO, LIMIT_S, SERVERS, Caller, Target
 
 IDL = thriftpy2.load(sys.argv[1], module_name="echo_thrift").Echo
 DIALECTS = ["framed_binary", "framed_compact", "buffered_binary", "buffered_compact"]
@@ -225,7 +225,7 @@ def case_multiplexed(open_client, name, encoding):
 
 def load_curl(target):
     """Pages, ten on a connection: curl 7.88 asks once on one of HTTP/2 by prior knowledge."""
-    curl = ["curl", "--silent", "--show-error", "--fail", "--max-time", "60"]
+    curl = ["curl", "--silent", "--show-error", "--fail", "--max-time", f"{LIMIT_S}"]
     asked = 0
     for version in ["--http1.1", "--http2-prior-knowledge", "--http1.1"] * 8:
         pages = [f"/page/{index}" for index in range(1 if "prior" in version else 10)]
@@ -242,7 +242,7 @@ def load_grpc(target):
         call = channel.unary_unary("/Echo/Unary")
         for first in range(0, 400, 20):
             bodies = [b"%d" % index for index in range(first, first + 20)]
-            asked = [call.future(body, timeout=60) for body in bodies]
+            asked = [call.future(body, timeout=LIMIT_S) for body in bodies]
             assert [one.result() for one in asked] == bodies
     return 400
 

@@ -265,8 +265,8 @@ fn only_callers_of_thrift_are_believed_their_metadata() {
                 clusters:\n  app: {endpoints: ['127.0.0.1:9001']}\n\
                 routes: [{id: all, cluster: app}]\n";
     let expected = "\
-r.yaml:3:46: `trust_metadata` is for listeners whose protocols name thrift
-r.yaml:4:66: expected true or false, found `yes please`";
+r.yaml:3:44: `trust_metadata` is for listeners whose protocols name thrift
+r.yaml:4:65: expected true or false, found `yes please`";
     assert_eq!(faults(text), expected);
 }
 
