@@ -79,6 +79,8 @@ fn usage_errors_exit_with_2_and_a_hint() {
         (&["-d"], "systemd"),
         (&["-s"], "reload"),
         (&["mock", "--delay", "fast"], "5ms"),
+        (&["mock", "--protocol", "smtp"], "thrift"),
+        (&["mock", "--protocol", "thrift", "--kind", "raw"], "--protocol http1"),
         (&["conns", "--admin", "8.8.8.8:1"], "loopback"),
     ] {
         let said = said(words);

@@ -6,8 +6,9 @@
 mod support;
 
 use std::env;
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use support::{Authority, Folder, Gateway, Origin, Setup};
 
@@ -56,6 +57,28 @@ fn start(folder: &Folder, ports: &[u16]) -> Gateway {
         config += &format!("cluster: {name}}}\n");
     }
     Setup::config(&folder.write("ringway.yaml", config + ROUTES)).start()
+}
+
+/// `ringway mock`, which ends with this.
+struct Mock(Child);
+
+impl Drop for Mock {
+    fn drop(&mut self) {
+        self.0.kill().expect("it runs");
+        self.0.wait().expect("its end");
+    }
+}
+
+#[test]
+fn apache_thrift_asks_the_mock() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ringway"));
+    command.args(["mock", "--protocol", "thrift"]).stderr(Stdio::piped());
+    let mut mock = Mock(command.spawn().expect("a mock"));
+    let mut line = String::new();
+    let said = mock.0.stderr.take().expect("what it says");
+    BufReader::new(said).read_line(&mut line).expect("its address");
+    let address = line.trim().rsplit(' ').next().expect("an address");
+    passes("thrift_cases.py", &[format!("mock={address}")]);
 }
 
 #[test]

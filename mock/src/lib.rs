@@ -16,3 +16,4 @@ pub mod http1;
 pub mod http2;
 mod stop;
 mod threads;
+pub mod thrift;
