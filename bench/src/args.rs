@@ -18,6 +18,7 @@ pub(crate) fn command() -> Command {
         .subcommand(http1())
         .subcommand(http2())
         .subcommand(grpc())
+        .subcommand(thrift())
         .subcommand(handshakes())
         .subcommand(conns())
         .subcommand(slow())
@@ -119,6 +120,31 @@ fn grpc() -> Command {
         .arg(span("every", "1s", "hold: time between two messages of a stream"))
 }
 
+fn thrift() -> Command {
+    let command = Command::new("thrift")
+        .about("As http1, with calls of Thrift, several under way on each connection if asked to");
+    let ttheader = "NAME=VALUE, in the TTHeader of each call; the mock's orders, for one";
+    offered(command, "64")
+        .mut_arg("url", |url| url.help("http://HOST:PORT/METHOD or /SERVICE/METHOD; / is /echo"))
+        .arg(
+            text("transport", "framed", "what delimits messages")
+                .value_parser(["framed", "ttheader"]),
+        )
+        .arg(
+            text("encoding", "binary", "how messages are written")
+                .value_parser(["binary", "compact"]),
+        )
+        .arg(
+            number("calls", "1", "calls under way on each connection")
+                .value_parser(value_parser!(u64).range(1..)),
+        )
+        .arg(
+            number("message-bytes", "100", "length of each call's argument")
+                .value_parser(value_parser!(u64).range(..=8 << 20)),
+        )
+        .arg(Arg::new("metadata").long("metadata").action(ArgAction::Append).help(ttheader))
+}
+
 /// A command with the flags of every offered load.
 fn offered(command: Command, connections: &'static str) -> Command {
     command
@@ -215,8 +241,12 @@ fn upstream() -> Command {
         .arg(text("listen", "127.0.0.1:0", "address; port 0 = a free one"))
         .arg(number("threads", "1", "threads"))
         .arg(
-            text("protocol", "http1", "http2 is h2c, and a gRPC echo server: ringway.mock.Echo")
-                .value_parser(["http1", "http2"]),
+            text(
+                "protocol",
+                "http1",
+                "http2 is h2c, and a gRPC echo server: ringway.mock.Echo; thrift echoes as well",
+            )
+            .value_parser(["http1", "http2", "thrift"]),
         )
         .arg(number("body-bytes", "100", "length of the fixed body"))
         .arg(number("delay-ms", "0", "pause before each reply"))

@@ -52,14 +52,23 @@ impl Fault {
 /// A reply that was read to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Reply {
-    /// Its status; interim replies are skipped.
+    /// Its status, 0 without HTTP; interim replies are skipped.
     pub(crate) status: u16,
     /// Of a call: gRPC's status, 0 being success.
     pub(crate) grpc_status: Option<u8>,
+    /// Of a call of Thrift that was answered with an exception: its type.
+    pub(crate) exception: Option<usize>,
     /// Bytes of heads, framing and body.
     pub(crate) bytes: u64,
     /// Whether the connection takes another request.
     pub(crate) keep_alive: bool,
+}
+
+impl Reply {
+    /// One that leaves its connection as it was, and says nothing.
+    pub(crate) fn of_call() -> Self {
+        Self { status: 0, grpc_status: None, exception: None, bytes: 0, keep_alive: true }
+    }
 }
 
 /// A connection.
@@ -159,7 +168,7 @@ fn parse(input: &[u8], bodiless: bool) -> Result<Option<(usize, Reply, Body)>, F
     };
     let status = parsed.code.unwrap_or(0);
     let keep_alive = parsed.version == Some(1);
-    let mut reply = Reply { status, grpc_status: None, bytes: 0, keep_alive };
+    let mut reply = Reply { status, keep_alive, ..Reply::of_call() };
     let mut body = Body::until_close();
     for field in parsed.headers.iter() {
         match field.name.len() {

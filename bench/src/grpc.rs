@@ -5,11 +5,12 @@
 
 use std::process::ExitCode;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::ArgMatches;
 
 use crate::args::{number_of, span_of};
 use crate::plan::{Plan, Wire};
+use crate::thrift::pair;
 use crate::{hold, http1};
 
 /// Exits 0 when every call ended with status 0, 1 otherwise.
@@ -38,9 +39,4 @@ fn plan_of(matches: &ArgMatches, method: &str) -> Result<Plan> {
         paths: vec![path],
         ..common
     })
-}
-
-fn pair(field: &str) -> Result<(String, String)> {
-    let (name, value) = field.split_once('=').context("--metadata is NAME=VALUE")?;
-    Ok((name.to_owned(), value.to_owned()))
 }

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow};
 
+use crate::calls::{Call, Calls};
 use crate::client::{Fault, Link, Reply};
 use crate::pace::Pacer;
 use crate::plan::{Plan, Rhythm, Wire};
@@ -39,6 +40,8 @@ struct Stage {
     bursts: Vec<Vec<u8>>,
     /// Of HTTP/2; else empty.
     asks: Vec<Ask>,
+    /// Of Thrift; else empty.
+    calls: Vec<Call>,
     /// Met twice: all connections are open; the first readings are taken. Then the clock starts.
     ready: Barrier,
     start: OnceLock<Instant>,
@@ -48,9 +51,16 @@ struct Stage {
 /// Runs `plan` to its end and measures `pids` meanwhile.
 pub(crate) fn run(plan: Plan, pids: &[u32]) -> Result<Outcome> {
     process::cpu(pids)?;
+    let (mut bursts, mut asks, mut calls) = (Vec::new(), Vec::new(), Vec::new());
+    match plan.wire {
+        Wire::Http1 => bursts = plan.bursts(),
+        Wire::Http2 | Wire::Grpc => asks = Ask::all(&plan)?,
+        Wire::Thrift(dialect) => calls = Call::all(&plan, dialect)?,
+    }
     let stage = Arc::new(Stage {
-        bursts: if plan.wire == Wire::Http1 { plan.bursts() } else { Vec::new() },
-        asks: if plan.wire == Wire::Http1 { Vec::new() } else { Ask::all(&plan)? },
+        bursts,
+        asks,
+        calls,
         ready: Barrier::new(plan.threads as usize + 1),
         start: OnceLock::new(),
         replies: AtomicU64::new(0),
@@ -114,6 +124,7 @@ fn thread(index: u64, stage: &Arc<Stage>) -> Result<Tally> {
 
 async fn offer(index: u64, stage: Arc<Stage>) -> Result<Tally> {
     let bursts = stage.bursts.iter().cloned().map(Rc::new).collect();
+    let calls = stage.calls.iter().cloned().map(Rc::new).collect();
     let mut lines = Vec::new();
     for connection in stage.plan.connections_of(index) {
         lines.push((connection, Line::open(&stage.plan).await));
@@ -125,7 +136,7 @@ async fn offer(index: u64, stage: Arc<Stage>) -> Result<Tally> {
     let rhythm = stage.plan.rhythm();
     let _beat = rhythm.map(|rhythm| pacer.start(start, rhythm)).transpose()?;
     let tally = RefCell::new(Tally::new());
-    let thread = Rc::new(Thread { stage, bursts, start, rhythm, pacer, tally });
+    let thread = Rc::new(Thread { stage, bursts, calls, start, rhythm, pacer, tally });
     let mut tasks = Vec::new();
     for (connection, line) in &mut lines {
         for seat in thread.stage.plan.seats_of(*connection) {
@@ -147,19 +158,30 @@ enum Line {
     Http1(Option<Link>, bool),
     /// A connection for many seats.
     Streams(Rc<Streams>),
+    /// A connection of Thrift for many seats.
+    Calls(Rc<Calls>),
 }
 
 impl Line {
     async fn open(plan: &Plan) -> Self {
-        if plan.wire == Wire::Http1 {
-            let link = Link::open(plan.url.address).await.ok();
-            let is_open = link.is_some();
-            return Self::Http1(link, is_open);
-        }
-        let streams = Streams::new(plan.url.address);
         // Where it fails each request fails by itself.
-        drop(streams.connected().await);
-        Self::Streams(streams)
+        match plan.wire {
+            Wire::Http1 => {
+                let link = Link::open(plan.url.address).await.ok();
+                let is_open = link.is_some();
+                Self::Http1(link, is_open)
+            }
+            Wire::Http2 | Wire::Grpc => {
+                let streams = Streams::new(plan.url.address);
+                drop(streams.connected().await);
+                Self::Streams(streams)
+            }
+            Wire::Thrift(_) => {
+                let calls = Calls::new(plan.url.address);
+                calls.connect().await;
+                Self::Calls(calls)
+            }
+        }
     }
 
     /// The line for a seat: the connection itself where only one seat can use it.
@@ -167,6 +189,7 @@ impl Line {
         match self {
             Self::Http1(link, _) => Self::Http1(link.take(), false),
             Self::Streams(streams) => Self::Streams(Rc::clone(streams)),
+            Self::Calls(calls) => Self::Calls(Rc::clone(calls)),
         }
     }
 
@@ -175,6 +198,7 @@ impl Line {
         match self {
             Self::Http1(_, opened) => u64::from(*opened),
             Self::Streams(streams) => streams.opened(),
+            Self::Calls(calls) => calls.opened(),
         }
     }
 }
@@ -182,6 +206,7 @@ impl Line {
 struct Thread {
     stage: Arc<Stage>,
     bursts: Vec<Rc<Vec<u8>>>,
+    calls: Vec<Rc<Call>>,
     start: Instant,
     rhythm: Option<Rhythm>,
     pacer: Rc<Pacer>,
@@ -267,13 +292,20 @@ impl Load {
     /// What is due at `turn`; on a fault, how many replies are lost.
     async fn exchange(&mut self, turn: u64, times: &Times) -> Result<(), (Fault, u64)> {
         let thread = Rc::clone(&self.thread);
-        let Line::Streams(streams) = &self.line else {
-            let burst = &thread.bursts[turn as usize % thread.bursts.len()];
-            return self.burst(Rc::clone(burst), times).await;
+        let reply = match &self.line {
+            Line::Http1(..) => {
+                let burst = &thread.bursts[turn as usize % thread.bursts.len()];
+                return self.burst(Rc::clone(burst), times).await;
+            }
+            Line::Streams(streams) => {
+                let asks = &thread.stage.asks;
+                streams.ask(&asks[turn as usize % asks.len()]).await
+            }
+            Line::Calls(calls) => {
+                calls.ask(&thread.calls[turn as usize % thread.calls.len()]).await
+            }
         };
-        let ask = &thread.stage.asks[turn as usize % thread.stage.asks.len()];
-        let reply = streams.ask(ask).await.map_err(|fault| (fault, 1))?;
-        self.count(&reply, times);
+        self.count(&reply.map_err(|fault| (fault, 1))?, times);
         Ok(())
     }
 

@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 mod args;
+mod calls;
 mod changes;
 mod client;
 mod conns;
@@ -24,9 +25,11 @@ mod plan;
 mod process;
 mod report;
 mod router;
+mod shared;
 mod slow;
 mod streams;
 mod tally;
+mod thrift;
 mod upstream;
 mod url;
 
@@ -36,6 +39,7 @@ fn main() -> std::process::ExitCode {
         Some(("http1", matches)) => http1::run(matches),
         Some(("http2", matches)) => http2::run(matches),
         Some(("grpc", matches)) => grpc::run(matches),
+        Some(("thrift", matches)) => thrift::run(matches),
         Some(("handshakes", matches)) => handshakes::run(matches),
         Some(("conns", matches)) => conns::run(matches),
         Some(("slow", matches)) => slow::run(matches),

@@ -4,6 +4,8 @@
 
 use std::time::Duration;
 
+use mock::thrift::Encoding;
+
 use crate::url::Url;
 
 /// A constant rate as an endless row of instants, `1 / rate` apart.
@@ -40,9 +42,38 @@ pub(crate) enum Wire {
     Http2,
     /// HTTP/2 with unary calls.
     Grpc,
+    /// Thrift, many calls a connection.
+    Thrift(Dialect),
 }
 
-/// One run of `ringway-bench http1`, `http2` or `grpc`.
+/// How calls of Thrift are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Dialect {
+    /// A frame within a TTHeader; else a frame alone.
+    pub(crate) is_ttheader: bool,
+    /// Of the messages.
+    pub(crate) encoding: Encoding,
+}
+
+impl Dialect {
+    /// The beginning of a struct's field 1, a string of so many bytes.
+    pub(crate) fn string_field(self, bytes: u64) -> Vec<u8> {
+        let bytes = bytes as u32;
+        match self.encoding {
+            Encoding::Binary => [&[11, 0, 1][..], &bytes.to_be_bytes()].concat(),
+            Encoding::Compact => {
+                let used = (32 - (bytes | 1).leading_zeros()).div_ceil(7);
+                let digits = (0..used).map(|at| {
+                    let more = if at + 1 < used { 0x80 } else { 0 };
+                    (bytes >> (7 * at)) as u8 & 0x7f | more
+                });
+                [0x18].into_iter().chain(digits).collect()
+            }
+        }
+    }
+}
+
+/// One run of `ringway-bench http1`, `http2`, `grpc` or `thrift`.
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
     /// Where requests go.
@@ -61,13 +92,13 @@ pub(crate) struct Plan {
     pub(crate) duration: Duration,
     /// Ends earlier, after this many requests; 0 = no limit.
     pub(crate) requests_max: u64,
-    /// Request method.
+    /// Request method; of Thrift how it is spoken, for the report.
     pub(crate) method: String,
-    /// Body of each request; of a call, its message.
+    /// Body of each request; of a call its message, or its argument.
     pub(crate) body_bytes: u64,
-    /// More fields of each request; HTTP/2 only.
+    /// More fields of each request, or pairs of its TTHeader; not with HTTP/1.1.
     pub(crate) fields: Vec<(String, String)>,
-    /// Paths that requests go through in turn; at least one.
+    /// Paths that requests go through in turn; at least one. Of Thrift `/Service/method`.
     pub(crate) paths: Vec<String>,
     /// Requests in one write.
     pub(crate) pipeline: u64,
@@ -241,6 +272,15 @@ mod tests {
         let bursts = plan.bursts();
         assert_eq!(bursts.len(), 3);
         assert_eq!(bursts[2], [plan.request("/c"), plan.request("/a")].concat());
+    }
+
+    #[test]
+    fn a_string_has_its_length() {
+        let of = |encoding, bytes| Dialect { is_ttheader: false, encoding }.string_field(bytes);
+        assert_eq!(of(Encoding::Binary, 258), [11, 0, 1, 0, 0, 1, 2]);
+        assert_eq!(of(Encoding::Compact, 0), [0x18, 0]);
+        assert_eq!(of(Encoding::Compact, 127), [0x18, 127]);
+        assert_eq!(of(Encoding::Compact, 300), [0x18, 0xac, 2]);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! What a run of `http1`, `http2` or `grpc` brought, as text for people and as JSON for scripts.
+//! What a run of `http1`, `http2`, `grpc` or `thrift` brought, as text for people and as JSON for scripts.
 //!
 //! It computes rates and shares from counts; it measures nothing.
 
@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::client::Fault;
 use crate::load::Outcome;
 use crate::plan::{Plan, Wire};
-use crate::tally::Times;
+use crate::tally::{OTHER_EXCEPTION, Times};
 
 const PERCENTILES: [(f64, &str); 4] =
     [(50.0, "p50"), (90.0, "p90"), (99.0, "p99"), (99.9, "p99.9")];
@@ -52,6 +52,7 @@ fn write_lines(out: &mut String, plan: &Plan, outcome: &Outcome, seconds: f64) -
     let each = match plan.wire {
         Wire::Http1 => format!("pipeline {}", plan.pipeline),
         Wire::Http2 | Wire::Grpc => format!("{} streams each", plan.streams),
+        Wire::Thrift(_) => format!("{} calls each", plan.streams),
     };
     writeln!(
         out,
@@ -88,7 +89,14 @@ fn error_list(outcome: &Outcome) -> Vec<String> {
     let all = all.map(|(name, count)| (name.to_owned(), count));
     let calls = tally.grpc_statuses.iter().enumerate().skip(1);
     let all = all.chain(calls.map(|(code, count)| (format!("grpc-status {code}:"), *count)));
+    let exceptions = tally.exceptions.iter().enumerate();
+    let all = all.chain(exceptions.map(|(kind, count)| (format!("{}:", exception(kind)), *count)));
     all.filter(|(_, count)| *count > 0).map(|(name, count)| format!("{name} {count}")).collect()
+}
+
+/// What calls that ended with an exception are counted as.
+fn exception(kind: usize) -> String {
+    if kind == OTHER_EXCEPTION { "exception other".into() } else { format!("exception {kind}") }
 }
 
 /// User and system microseconds per reply that ended in the window.
@@ -112,6 +120,9 @@ pub(crate) fn json(plan: &Plan, outcome: &Outcome) -> Value {
         if *count > 0 {
             errors.insert(format!("grpc_status_{code}"), (*count).into());
         }
+    }
+    for (kind, count) in tally.exceptions.iter().enumerate().filter(|(_, count)| **count > 0) {
+        errors.insert(exception(kind).replace(' ', "_"), (*count).into());
     }
     json!({
         "loop": if plan.rate == 0 { "closed" } else { "open" },
@@ -164,12 +175,15 @@ mod tests {
 
     fn outcome() -> Outcome {
         let mut tally = Tally::new();
-        let reply = Reply { status: 200, grpc_status: Some(0), bytes: 1 << 20, keep_alive: true };
+        let reply = Reply { status: 200, grpc_status: Some(0), ..Reply::of_call() };
+        let reply = Reply { bytes: 1 << 20, ..reply };
         for _ in 0..100 {
             tally.reply(&reply, Duration::from_micros(200), Duration::from_micros(100));
         }
         tally.fault(Fault::Timeout, 2);
         tally.grpc_statuses[14] = 3;
+        tally.exceptions[1] = 4;
+        tally.exceptions[OTHER_EXCEPTION] = 5;
         Outcome {
             tally,
             window: Duration::from_secs(10),
@@ -189,6 +203,8 @@ mod tests {
             "from the intended start",
             "timeout 2",
             "grpc-status 14: 3",
+            "exception 1: 4",
+            "exception other: 5",
             "20.00 us/request (user 1.00, system 19.00)",
         ] {
             assert!(text.contains(part), "{part:?} in {text}");
@@ -204,8 +220,9 @@ mod tests {
         assert_eq!(value["errors"]["timeout"], 2);
         assert_eq!(
             (&value["errors_count"], &value["errors"]["grpc_status_14"]),
-            (&5.into(), &3.into())
+            (&14.into(), &3.into())
         );
+        assert_eq!(value["errors"]["exception_other"], 5);
         assert_eq!(value["cpu"]["us_per_request"], 20.0);
         assert_eq!(value["loop"], "closed");
     }

@@ -1,14 +1,11 @@
 //! One load connection of HTTP/2 by prior knowledge, and the streams that share it.
 //!
 //! It keeps no reply; what it understands is where a reply ends, and of a call that there is one
-//! message and a status. A connection that ended is opened again by the next request, once for all
-//! that wait for it.
+//! message and a status.
 
-use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::net::SocketAddr;
-use std::rc::{Rc, Weak};
-use std::task::{Poll, Waker};
+use std::rc::Rc;
 
 use anyhow::{Context as _, Result};
 use bytes::Bytes;
@@ -21,6 +18,7 @@ use monoio::net::TcpStream;
 
 use crate::client::{Fault, Reply};
 use crate::plan::{Plan, Wire};
+use crate::shared::{Closed, Shared};
 
 /// What the server may send before it is read: on a stream, and on a connection.
 const STREAM_WINDOW_BYTES: u32 = 1 << 20;
@@ -80,25 +78,18 @@ fn with_fields(mut request: http::request::Builder, plan: &Plan) -> Result<Reque
 /// A connection, opened when it is needed.
 pub(crate) struct Streams {
     address: SocketAddr,
-    state: RefCell<State>,
-    opened: Cell<u64>,
-}
-
-enum State {
-    Closed,
-    Opening(Vec<Waker>),
-    Open(SendRequest<Bytes>),
+    requests: Rc<Shared<SendRequest<Bytes>>>,
 }
 
 impl Streams {
     /// Nothing is opened yet.
     pub(crate) fn new(address: SocketAddr) -> Rc<Self> {
-        Rc::new(Self { address, state: RefCell::new(State::Closed), opened: Cell::new(0) })
+        Rc::new(Self { address, requests: Shared::new() })
     }
 
     /// How often it was opened.
     pub(crate) fn opened(&self) -> u64 {
-        self.opened.get()
+        self.requests.opened()
     }
 
     /// Sends a request and reads its reply to the end.
@@ -111,8 +102,7 @@ impl Streams {
             return Err(fault_of(&error));
         }
         let (head, body) = reply.await.map_err(|error| fault_of(&error))?.into_parts();
-        let reply =
-            Reply { status: head.status.as_u16(), grpc_status: None, bytes: 0, keep_alive: true };
+        let reply = Reply { status: head.status.as_u16(), ..Reply::of_call() };
         if ask.is_call && reply.status == 200 {
             return call(reply, &head.headers, body).await;
         }
@@ -133,47 +123,22 @@ impl Streams {
     }
 
     /// The connection, opened if need be.
-    pub(crate) async fn connected(self: &Rc<Self>) -> Result<SendRequest<Bytes>, Fault> {
-        let mut has_waited = false;
-        let wait = poll_fn(|cx| match &mut *self.state.borrow_mut() {
-            State::Open(requests) => Poll::Ready(Some(Ok(requests.clone()))),
-            State::Opening(wakers) => {
-                wakers.push(cx.waker().clone());
-                has_waited = true;
-                Poll::Pending
-            }
-            // Whoever waited fails with the one that tried.
-            State::Closed if has_waited => Poll::Ready(Some(Err(Fault::Connect))),
-            state => {
-                *state = State::Opening(Vec::new());
-                Poll::Ready(None)
-            }
-        });
-        match wait.await {
-            Some(result) => result,
-            None => self.open().await,
-        }
+    pub(crate) async fn connected(&self) -> Result<SendRequest<Bytes>, Fault> {
+        self.requests.connected(async |closed| open(self.address, closed).await).await
     }
+}
 
-    async fn open(self: &Rc<Self>) -> Result<SendRequest<Bytes>, Fault> {
-        // A request that gives up half-way leaves the opening to the next one.
-        let closed = Closed(Rc::downgrade(self));
-        let (requests, connection) = connect(self.address).await?;
-        self.opened.set(self.opened.get() + 1);
-        self.turn(State::Open(requests.clone()));
-        monoio::spawn(async move {
-            // Each stream learns by itself what the connection ended with.
-            drop(connection.await);
-            drop(closed);
-        });
-        Ok(requests)
-    }
-
-    fn turn(&self, state: State) {
-        if let State::Opening(wakers) = self.state.replace(state) {
-            wakers.into_iter().for_each(Waker::wake);
-        }
-    }
+async fn open(
+    address: SocketAddr,
+    closed: Closed<SendRequest<Bytes>>,
+) -> Result<SendRequest<Bytes>, Fault> {
+    let (requests, connection) = connect(address).await?;
+    monoio::spawn(async move {
+        // Each stream learns by itself what the connection ended with.
+        drop(connection.await);
+        drop(closed);
+    });
+    Ok(requests)
 }
 
 async fn connect(
@@ -186,17 +151,6 @@ async fn connect(
     builder.initial_window_size(STREAM_WINDOW_BYTES);
     builder.initial_connection_window_size(CONNECTION_WINDOW_BYTES);
     builder.handshake(Socket::new(stream)).await.map_err(|_| Fault::Connect)
-}
-
-/// Says when dropped that the connection is not there: it ended, or was never opened.
-struct Closed(Weak<Streams>);
-
-impl Drop for Closed {
-    fn drop(&mut self) {
-        if let Some(streams) = self.0.upgrade() {
-            streams.turn(State::Closed);
-        }
-    }
 }
 
 /// What a failure of `h2` counts as.

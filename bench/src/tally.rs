@@ -10,6 +10,8 @@ use crate::client::{Fault, Reply};
 
 /// gRPC has 0 to 16.
 const GRPC_STATUSES: usize = 17;
+/// Types of TApplicationException that have a name of their own are 0 to 10.
+pub(crate) const OTHER_EXCEPTION: usize = 11;
 /// An hour: longer values are recorded as this.
 const NANOS_MAX: u64 = 3_600_000_000_000;
 
@@ -71,6 +73,9 @@ pub(crate) struct Tally {
     pub(crate) statuses: [u64; 10],
     /// Calls by the status of gRPC that they ended with; all 0 without gRPC.
     pub(crate) grpc_statuses: [u64; GRPC_STATUSES],
+    /// Calls of Thrift by the type of the exception that answered them; the last one is of all
+    /// other types, and of exceptions that a method declares.
+    pub(crate) exceptions: [u64; OTHER_EXCEPTION + 1],
     /// Failed requests, in the order of [`Fault::ALL`].
     pub(crate) faults: [u64; Fault::ALL.len()],
     /// Requests whose intended start came and that were never sent.
@@ -90,6 +95,7 @@ impl Tally {
             bytes_in: 0,
             statuses: [0; 10],
             grpc_statuses: [0; GRPC_STATUSES],
+            exceptions: [0; OTHER_EXCEPTION + 1],
             faults: [0; Fault::ALL.len()],
             unsent: 0,
             connects: 0,
@@ -108,6 +114,9 @@ impl Tally {
             let known = usize::from(status);
             self.grpc_statuses[if known < GRPC_STATUSES { known } else { 2 }] += 1;
         }
+        if let Some(kind) = reply.exception {
+            self.exceptions[kind.min(OTHER_EXCEPTION)] += 1;
+        }
     }
 
     /// Counts `count` requests that failed with `fault`.
@@ -125,11 +134,12 @@ impl Tally {
     }
 
     /// Failed requests of all kinds, replies with a status from 400 on, and calls that ended with
-    /// a status of gRPC other than 0.
+    /// a status of gRPC other than 0 or with an exception.
     pub(crate) fn errors(&self) -> u64 {
         let replies = self.statuses[4..].iter().sum::<u64>();
         let calls = self.grpc_statuses[1..].iter().sum::<u64>();
-        self.faults.iter().sum::<u64>() + replies + calls
+        let exceptions = self.exceptions.iter().sum::<u64>();
+        self.faults.iter().sum::<u64>() + replies + calls + exceptions
     }
 
     /// Adds what another thread counted.
@@ -145,6 +155,9 @@ impl Tally {
             *sum += value;
         }
         for (sum, value) in self.grpc_statuses.iter_mut().zip(other.grpc_statuses) {
+            *sum += value;
+        }
+        for (sum, value) in self.exceptions.iter_mut().zip(other.exceptions) {
             *sum += value;
         }
         for (sum, value) in self.faults.iter_mut().zip(other.faults) {
@@ -182,7 +195,7 @@ mod tests {
     #[test]
     fn threads_add_up() {
         let (mut sum, mut one) = (Tally::new(), Tally::new());
-        let reply = Reply { status: 503, grpc_status: None, bytes: 10, keep_alive: true };
+        let reply = Reply { status: 503, bytes: 10, ..Reply::of_call() };
         one.reply(&reply, Duration::from_micros(5), Duration::from_micros(4));
         one.fault(Fault::Malformed, 2);
         one.never_sent(Duration::from_secs(1), 3);
@@ -197,10 +210,22 @@ mod tests {
     fn a_call_that_failed_is_an_error_under_a_status_of_200() {
         let mut tally = Tally::new();
         for status in [Some(0), Some(14), Some(99), None] {
-            let reply = Reply { status: 200, grpc_status: status, bytes: 0, keep_alive: true };
+            let reply = Reply { status: 200, grpc_status: status, ..Reply::of_call() };
             tally.reply(&reply, Duration::ZERO, Duration::ZERO);
         }
         assert_eq!((tally.errors(), tally.grpc_statuses[14], tally.grpc_statuses[2]), (2, 1, 1));
+    }
+
+    #[test]
+    fn an_exception_is_an_error_of_its_type() {
+        let (mut sum, mut tally) = (Tally::new(), Tally::new());
+        for exception in [None, Some(6), Some(10), Some(11), Some(2000)] {
+            let reply = Reply { exception, ..Reply::of_call() };
+            tally.reply(&reply, Duration::ZERO, Duration::ZERO);
+        }
+        sum.add(&tally);
+        assert_eq!((sum.completed, sum.errors()), (5, 4));
+        assert_eq!((sum.exceptions[6], sum.exceptions[10], sum.exceptions[11]), (1, 1, 2));
     }
 
     #[test]

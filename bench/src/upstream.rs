@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::ArgMatches;
-use mock::{http1, http2};
+use mock::{http1, http2, thrift};
 
 use crate::args::{number_of, text_of};
 
@@ -33,12 +33,16 @@ pub(crate) fn run(matches: &ArgMatches) -> Result<ExitCode> {
     let body_bytes = number_of(matches, "body-bytes");
     let delay = Duration::from_millis(number_of(matches, "delay-ms"));
     grow_table()?;
-    let running = if text_of(matches, "protocol") == "http2" {
-        let base = http2::Options::default();
-        http2::start(http2::Options { listen, threads, body_bytes, delay, cpus, ..base })
-    } else {
-        let base = http1::Options::default();
-        http1::start(http1::Options { listen, threads, body_bytes, delay, cpus, ..base })
+    let running = match text_of(matches, "protocol") {
+        "http2" => {
+            let base = http2::Options::default();
+            http2::start(http2::Options { listen, threads, body_bytes, delay, cpus, ..base })
+        }
+        "thrift" => thrift::start(thrift::Options { listen, threads, delay, cpus }),
+        _ => {
+            let base = http1::Options::default();
+            http1::start(http1::Options { listen, threads, body_bytes, delay, cpus, ..base })
+        }
     };
     let running = running.with_context(|| format!("cannot listen on {listen}"))?;
     println!("listening on {}", running.address);

@@ -94,6 +94,28 @@ fn http2_and_grpc_count_requests_over_few_connections() {
     assert!(String::from_utf8_lossy(&output.stdout).contains("grpc-status 5: 3"));
 }
 
+#[test]
+fn thrift_counts_calls_over_few_connections() {
+    let upstream = upstream_of("thrift");
+    for transport in ["framed", "ttheader"] {
+        let url = ["thrift", "--url", &upstream.url, "--transport", transport];
+        let few = ["--connections", "2", "--calls", "10", "--requests"];
+        let report = json(&[&url, &few[..], &["500"]].concat());
+        let seen = (&report["completed"], &report["errors_count"], &report["connects"]);
+        assert_eq!(seen, (&500.into(), &0.into(), &2.into()), "{transport}");
+        let report = json(&[&url, &few[..], &["100", "--rate", "2000"]].concat());
+        assert_eq!((&report["completed"], &report["loop"]), (&100.into(), &"open".into()));
+    }
+    let failing = ["--transport", "ttheader", "--requests", "3", "--metadata", "mock-exception=1"];
+    let run = output(&[&["thrift", "--url", &upstream.url], &failing[..]].concat());
+    assert_eq!(run.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&run.stdout).contains("exception 1: 3"));
+    let nowhere = ["thrift", "--url", &upstream.url, "--metadata", "mock-exception=1"];
+    let run = output(&nowhere);
+    assert_eq!(run.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&run.stderr).contains("--transport ttheader"));
+}
+
 const HOLD: [&str; 8] =
     ["--hold", "--connections", "3", "--streams", "20", "--every", "20ms", "--format"];
 

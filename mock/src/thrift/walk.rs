@@ -225,8 +225,8 @@ mod tests {
     #[test]
     fn a_struct_ends_at_the_same_place_however_it_comes() {
         let binary = bytes(
-            "0c00010b0001000000026869 0f0002 02 00000002 0100 0d0003 0b0a 00000001 \
-                            00000001 61 0000000000000005 10000400112233445566778899aabbccddeeff 00 00",
+            "0c00010b0001000000026869 0f0002 02 00000002 0100 0d0003 0b0a 00000001 00000001 61 \
+             0000000000000005 10000400112233445566778899aabbccddeeff 00 00",
         );
         for (encoding, bytes) in [(Encoding::Compact, bytes(RICH)), (Encoding::Binary, binary)] {
             let mut walk = Walk::of_struct(encoding, 0);
