@@ -1,7 +1,7 @@
 //! The whole gateway on the simulated ring, one seed after the other.
 //!
-//! Each seed starts one shard with its own sizes and faults, drives at least 200 exchanges over 20
-//! scripted clients and three clusters (one of them refuses every connect), checks the engine's
+//! Each seed starts one shard with its own sizes and faults, drives at least 240 exchanges over 24
+//! scripted clients and nine clusters (two of them refuse every connect), checks the engine's
 //! and the gateway's invariants after every turn, then lets everybody leave and expects nothing
 //! to be left behind. Clients and origins check the end-to-end truths (`support/`).
 //!
@@ -23,13 +23,15 @@ use observe::{Feed, Gauge, Metric, Recorder, Registry, ShardMetrics};
 
 use support::client::Client;
 use support::client_h2::ClientH2;
+use support::client_thrift::ClientThrift;
 use support::origin::Origins;
 use support::plan::Plan;
 use support::upstream_h2::UpstreamsH2;
+use support::upstream_thrift::UpstreamsThrift;
 use support::verdict::Tally;
 
 /// Clients of a seed, and exchanges of each.
-const CLIENTS: u64 = 20;
+const CLIENTS: u64 = 24;
 const EXCHANGES: u64 = 11;
 
 /// A usual seed takes some ten thousand turns; one whose faults cut most receives to a few bytes
@@ -40,15 +42,17 @@ const LISTEN: &str = "10.0.0.1:80";
 /// Here bytes are passed through as they are.
 const PASS: &str = "10.0.0.1:81";
 const ORIGINS_H2: [&str; 2] = ["10.0.4.1:80", "10.0.4.2:80"];
+const ORIGINS_THRIFT: [&str; 4] = ["10.0.5.1:80", "10.0.5.2:80", "10.0.5.3:80", "10.0.5.4:80"];
 const ORIGINS: [&str; 3] = ["10.0.1.1:80", "10.0.1.2:80", "10.0.2.1:80"];
 
-/// The configuration: two clusters that answer, one that does in HTTP/2, one where nobody listens.
+/// The configuration: two clusters that answer, one that does in HTTP/2, one of each transport of
+/// Thrift, and for HTTP and Thrift one where nobody listens.
 const CONFIG: &str = "
 version: 1
 listeners:
   - name: edge
     address: 10.0.0.1:80
-    protocols: [http1, http2]
+    protocols: [http1, http2, thrift]
   - name: pass
     address: 10.0.0.1:81
     protocols: [tcp]
@@ -59,6 +63,11 @@ clusters:
   two: {endpoints: [10.0.2.1:80]}
   none: {endpoints: [10.0.3.1:80]}
   mux: {protocol: http2, endpoints: [10.0.4.1:80, 10.0.4.2:80]}
+  framed: {protocol: thrift, endpoints: [10.0.5.1:80, 10.0.5.2:80]}
+  buffered: {protocol: thrift, thrift: {transport: buffered}, endpoints: [10.0.5.2:80]}
+  theader: {protocol: thrift, thrift: {transport: theader}, endpoints: [10.0.5.3:80]}
+  ttheader: {protocol: thrift, thrift: {transport: ttheader}, endpoints: [10.0.5.4:80]}
+  nobody: {protocol: thrift, endpoints: [10.0.3.1:80]}
 routes:
   - {id: one, match: {path: /c0/*}, cluster: one, upgrade: [sim]}
   - id: two
@@ -68,6 +77,11 @@ routes:
     buffer: {request: 200KB, reply: 50KB}
   - {id: none, match: {path: /c2/*}, cluster: none}
   - {id: mux, match: {path: /c3/*}, cluster: mux}
+  - {id: framed, match: {thrift: {method: framed}}, cluster: framed}
+  - {id: buffered, match: {thrift: {method: buffered}}, cluster: buffered}
+  - {id: theader, match: {thrift: {method: theader}}, cluster: theader}
+  - {id: ttheader, match: {thrift: {method: ttheader}}, cluster: ttheader}
+  - {id: nobody, match: {thrift: {method: nobody}}, cluster: nobody}
 settings:
   buffered_bytes: 60KB
   tunnel_idle_timeout: 20s
@@ -107,6 +121,8 @@ struct Run {
     origins_h2: UpstreamsH2,
     clients: Vec<Client>,
     clients_h2: Vec<ClientH2>,
+    origins_thrift: UpstreamsThrift,
+    clients_thrift: Vec<ClientThrift>,
     quiet: bool,
     panics: u64,
     panics_asked: u64,
@@ -179,7 +195,9 @@ impl Run {
         let origins = Origins::new(&net, seed, &addresses);
         let addresses = ORIGINS_H2.map(|text| text.parse().expect("an address"));
         let origins_h2 = UpstreamsH2::new(&net, seed, &addresses, quiet);
-        let (clients, clients_h2) = clients(&net, (&listen, &pass), &mut rng, quiet);
+        let addresses = ORIGINS_THRIFT.map(|text| text.parse().expect("an address"));
+        let origins_thrift = UpstreamsThrift::new(&net, seed, &addresses, quiet);
+        let Clients { http1, http2, thrift } = clients(&net, (&listen, &pass), &mut rng, quiet);
         Run {
             net,
             runtime,
@@ -190,8 +208,10 @@ impl Run {
             records: 0,
             origins,
             origins_h2,
-            clients,
-            clients_h2,
+            clients: http1,
+            clients_h2: http2,
+            origins_thrift,
+            clients_thrift: thrift,
             quiet,
             panics: 0,
             panics_asked: 0,
@@ -208,6 +228,8 @@ impl Run {
         self.origins_h2.step();
         self.clients.iter_mut().for_each(Client::step);
         self.clients_h2.iter_mut().for_each(ClientH2::step);
+        self.origins_thrift.step();
+        self.clients_thrift.iter_mut().for_each(ClientThrift::step);
         if !self.net.pending() {
             self.net.alarm(Duration::from_millis(100));
         }
@@ -223,7 +245,8 @@ impl Run {
             self.checked(what, times);
         }
         while let Some(record) = self.feed.pop() {
-            self.records += 1;
+            // A connection that never came to a request has a line without a status.
+            self.records += u64::from(record.status > 0);
             self.feed.give_back(record);
         }
         let stats = self.shard.stats();
@@ -245,11 +268,14 @@ impl Run {
         let mut sum = Tally::default();
         self.clients.iter().for_each(|client| sum.merge(&client.tally));
         self.clients_h2.iter().for_each(|client| sum.merge(&client.tally));
+        self.clients_thrift.iter().for_each(|client| sum.merge(&client.tally));
         sum
     }
 
     fn is_done(&self) -> bool {
-        self.clients.iter().all(Client::done) && self.clients_h2.iter().all(ClientH2::done)
+        self.clients.iter().all(Client::done)
+            && self.clients_h2.iter().all(ClientH2::done)
+            && self.clients_thrift.iter().all(ClientThrift::done)
     }
 
     /// Until every client is done.
@@ -264,8 +290,10 @@ impl Run {
     fn leave(&mut self) {
         self.clients.clear();
         self.clients_h2.clear();
+        self.clients_thrift.clear();
         self.origins.leave();
         self.origins_h2.leave();
+        self.origins_thrift.leave();
         let end = self.net.elapsed() + Duration::from_secs(200);
         while self.shard.connection_count() > 0 {
             assert!(self.net.elapsed() < end, "left behind: {}", self.state());
@@ -288,7 +316,9 @@ impl Run {
     fn state(&self) -> String {
         let open = self.clients.iter().filter(|client| !client.done()).map(Client::state);
         let streams = self.clients_h2.iter().filter(|client| !client.done());
-        let open: Vec<String> = open.chain(streams.map(ClientH2::state)).collect();
+        let calls = self.clients_thrift.iter().filter(|client| !client.done());
+        let open = open.chain(streams.map(ClientH2::state)).chain(calls.map(ClientThrift::state));
+        let open: Vec<String> = open.collect();
         format!(
             "at {:?} after {} turns: {:#?}\n{:#?}\n{open:#?}",
             self.net.elapsed(),
@@ -307,7 +337,7 @@ impl Run {
             hash: self.net.trace_hash(),
             fired: self.net.fired(),
             tally: self.tally(),
-            served: self.origins.served + self.origins_h2.served,
+            served: self.origins.served + self.origins_h2.served + self.origins_thrift.served,
             panics: self.panics,
             turns: self.turns,
             virtual_time: self.net.elapsed(),
@@ -322,25 +352,28 @@ impl Run {
     }
 }
 
-/// Of five clients one speaks HTTP/2, and one is passed through.
-fn clients(
-    net: &Net,
-    (listen, pass): (&Address, &Address),
-    rng: &mut Rng,
-    quiet: bool,
-) -> (Vec<Client>, Vec<ClientH2>) {
-    let (mut clients, mut clients_h2) = (Vec::new(), Vec::new());
+#[derive(Default)]
+struct Clients {
+    http1: Vec<Client>,
+    http2: Vec<ClientH2>,
+    thrift: Vec<ClientThrift>,
+}
+
+/// Of six clients one speaks HTTP/2, one Thrift, and one is passed through.
+fn clients(net: &Net, (listen, pass): (&Address, &Address), rng: &mut Rng, quiet: bool) -> Clients {
+    let mut all = Clients::default();
     for index in 0..CLIENTS {
         let ids = index * EXCHANGES + 1..=(index + 1) * EXCHANGES;
         let plans: Vec<Plan> = ids.map(|id| Plan::draw(id, rng)).collect();
         let seed = rng.next();
-        match index % 5 {
-            4 => clients.push(Client::passed_through(net, pass, seed, plans)),
-            3 => clients_h2.push(ClientH2::new(net, listen, seed, plans, quiet)),
-            _ => clients.push(Client::new(net, listen, seed, plans, quiet)),
+        match index % 6 {
+            5 => all.thrift.push(ClientThrift::new(net, listen, seed, plans, quiet)),
+            4 => all.http1.push(Client::passed_through(net, pass, seed, plans)),
+            3 => all.http2.push(ClientH2::new(net, listen, seed, plans, quiet)),
+            _ => all.http1.push(Client::new(net, listen, seed, plans, quiet)),
         }
     }
-    (clients, clients_h2)
+    all
 }
 
 fn run(seed: u64, snapshot: &Arc<Snapshot>) -> Report {
@@ -349,7 +382,7 @@ fn run(seed: u64, snapshot: &Arc<Snapshot>) -> Report {
     let tally = run.tally();
     run.leave();
     let report = Report { tally, ..run.finish() };
-    assert!(report.tally.sent >= 200, "only {} exchanges", report.tally.sent);
+    assert!(report.tally.sent >= 240, "only {} exchanges", report.tally.sent);
     report
 }
 
@@ -384,14 +417,15 @@ impl Totals {
         let tally = &self.tally;
         println!("{} seeds, {} turns, {:?} virtual", self.seeds, self.turns, self.virtual_time);
         println!(
-            "{} exchanges over {} connections: {} whole replies ({} tunnels, {} over HTTP/2), {} \
-             error replies (502 {}, 503 {}, 504 {}, 408 {}, other {}), {} broken off, {} given up; \
-             {} served; {} panics caught",
+            "{} exchanges over {} connections: {} whole replies ({} tunnels, {} over HTTP/2, \
+             {} of Thrift), {} error replies (502 {}, 503 {}, 504 {}, 408 {}, other {}), {} broken \
+             off, {} given up; {} served; {} panics caught",
             tally.sent,
             tally.connections,
             tally.good,
             tally.tunnels,
             tally.streams,
+            tally.calls,
             tally.errors,
             tally.statuses[0],
             tally.statuses[1],
@@ -427,6 +461,7 @@ impl Totals {
         assert!(self.panics > 0, "no exchange panicked");
         assert!(self.tally.tunnels > 0, "no tunnel was whole");
         assert!(self.tally.streams > 0, "no reply came over HTTP/2");
+        assert!(self.tally.calls > 0, "no call of Thrift was answered");
         assert!(bad_gateway > 0 && timed_out > 0, "502 and 504 were never seen");
     }
 }

@@ -132,7 +132,8 @@ impl Plan {
         Some(Plan { id, upload: Upload::Get, upload_bytes: 0, conduct, reply_bytes, cluster })
     }
 
-    fn target(&self) -> String {
+    /// What tells the origin of it.
+    pub(crate) fn target(&self) -> String {
         let letter = Conduct::ALL.iter().find(|row| row.0 == self.conduct).map_or('e', |row| row.1);
         format!("/c{}/{}?{}&{}", self.cluster, self.id, self.reply_bytes, letter)
     }

@@ -24,6 +24,8 @@ pub(crate) struct Tally {
     pub(crate) tunnels: u64,
     /// Replies over HTTP/2 that ended as a whole.
     pub(crate) streams: u64,
+    /// Calls of Thrift that were answered as their server meant it.
+    pub(crate) calls: u64,
     /// Requests begun that panic in the gateway.
     pub(crate) panics: u64,
     /// Replies by the gateway: 502, 503, 504, 408, 4xx else.
@@ -42,6 +44,7 @@ impl Tally {
         self.panics += other.panics;
         self.tunnels += other.tunnels;
         self.streams += other.streams;
+        self.calls += other.calls;
         for (mine, theirs) in self.statuses.iter_mut().zip(other.statuses) {
             *mine += theirs;
         }

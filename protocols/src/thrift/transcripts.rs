@@ -212,6 +212,24 @@ fn a_reply_that_is_being_written_is_written_whole() {
 }
 
 #[test]
+fn a_reply_that_is_broken_off_ends_the_other_calls() {
+    let mut peer = Peer::server(WireSpec::default());
+    peer.feed(
+        &[ttheader(1, "a", 5, HI), ttheader(1, "b", 6, HI), ttheader(4, "c", 7, HI)].concat(),
+    );
+    peer.head(0, &status(200, Encoding::Binary, HI.len()), false).unwrap();
+    assert_eq!(peer.push(0, &HI[..4], false), Ok(4));
+    assert!(!peer.wire.ready(StreamId(2)));
+    peer.said();
+    peer.release(0);
+    assert_eq!(peer.said(), "1 reset cancelled");
+    assert!(peer.is_closing());
+    assert_eq!(peer.sides().read, ReadSide::Done);
+    assert!(peer.wire.ready(StreamId(2)), "a oneway waits for nobody");
+    peer.head(2, &local(200, ""), true).unwrap();
+}
+
+#[test]
 fn a_oneway_that_is_done_does_not_free_the_line() {
     let mut peer = Peer::server(WireSpec::default());
     peer.feed(

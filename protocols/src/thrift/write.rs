@@ -52,12 +52,12 @@ impl Thrift {
         let Some(call) = self.calls.get(stream).filter(is_open) else { return Err(Gone) };
         let is_oneway = call.is_oneway;
         match self.role {
-            _ if self.is_closing => Err(Gone),
-            Role::Client => self.write_request(stream, head, end, cx),
             Role::Server if is_oneway => {
                 self.finish_write(stream);
                 if end { Ok(()) } else { Err(Gone) }
             }
+            _ if self.is_closing => Err(Gone),
+            Role::Client => self.write_request(stream, head, end, cx),
             Role::Server => self.write_reply(stream, head, end, cx),
         }
     }
