@@ -135,16 +135,18 @@ start_upstream() {
     UPSTREAM_PID=$PID
 }
 
-# start_gateway NAME CPU: nginx, haproxy or ringway in front of UPSTREAM_PORT with one worker; sets
-# GATEWAY_PORT and GATEWAY_PID. $RINGWAY is the binary, $RINGWAY_FLAGS more flags for
-# it, $HEADERS as in versus.sh. $FRONT is what is spoken: plain (HTTP/1.1 on both sides, the
-# default), tls (the same, with TLS downstream; make_pair has been called), h2 (HTTP/2 in clear
-# text downstream) or grpc (that on both sides).
+# start_gateway NAME CPU: nginx, haproxy, envoy, ringway, or tcp, which is ringway passing bytes
+# through, in front of UPSTREAM_PORT with one worker; sets GATEWAY_PORT and GATEWAY_PID. $RINGWAY
+# is the binary, $RINGWAY_FLAGS more flags for it, $HEADERS as in versus.sh. $FRONT is what is
+# spoken: plain (HTTP/1.1 on both sides, the default), tls (the same, with TLS downstream;
+# make_pair has been called), h2 (HTTP/2 in clear text downstream), grpc (that on both sides) or
+# thrift (framed, routed by method), which is all that envoy does.
 start_gateway() {
     GATEWAY_PORT=$(free_port)
-    local config="$WORK/$1.cfg" front=${FRONT:-plain}
+    # Envoy tells what it reads by the name.
+    local config="$WORK/$1.yaml" front=${FRONT:-plain}
     case $1 in
-    nginx | haproxy) fill_in "$HERE/versus/$1.cfg" "$front" >"$config" ;;
+    nginx | haproxy | envoy) fill_in "$HERE/versus/$1.cfg" "$front" >"$config" ;;
     esac
     local flags=("${RINGWAY_FLAGS[@]}")
     [[ ${HEADERS:-same} != none ]] ||
@@ -152,9 +154,14 @@ start_gateway() {
     case $1 in
     nginx) start nginx taskset -c "$2" nginx -p "$WORK" -c "$config" -e "$WORK/nginx-error.log" ;;
     haproxy) start haproxy taskset -c "$2" haproxy -db -f "$config" ;;
-    ringway)
-        write_ringway "$front" >"$WORK/ringway.yaml"
-        start ringway taskset -c "$2" "$RINGWAY" run --config "$WORK/ringway.yaml" \
+    envoy)
+        start envoy taskset -c "$2" "$ENVOY" --config-path "$config" \
+            --concurrency 1 --disable-hot-restart --log-level error
+        ;;
+    ringway | tcp)
+        [[ $1 == ringway ]] || front=tcp
+        write_ringway "$front" >"$WORK/$1.yaml"
+        start "$1" taskset -c "$2" "$RINGWAY" run --config "$WORK/$1.yaml" \
             --shards 1 --cpus "$2" --access-log off \
             --admin "unix:$WORK/ringway-$GATEWAY_PORT.sock" "${flags[@]}"
         ;;
@@ -174,15 +181,22 @@ fill_in() {
 
 # write_ringway FRONT: ringway's configuration for a front.
 write_ringway() {
-    local tls='' protocol=''
+    local listener='' protocol='' routes='routes: [{id: all, cluster: app}]'
     [[ $1 != tls ]] ||
-        tls=", tls: {certificates: [{cert: edge.pem, key: edge.key}], session_tickets: false}"
-    [[ $1 != grpc ]] || protocol='protocol: http2, '
+        listener=", tls: {certificates: [{cert: edge.pem, key: edge.key}], session_tickets: false}"
+    case $1 in
+    grpc) protocol='protocol: http2, ' ;;
+    thrift)
+        listener=', protocols: [thrift]' protocol='protocol: thrift, '
+        routes='routes: [{id: echo, match: {thrift: {method: echo}}, cluster: app}]'
+        ;;
+    tcp) listener=', protocols: [tcp], cluster: app' protocol='protocol: tcp, ' routes='' ;;
+    esac
     cat <<-END
 	version: 1
-	listeners: [{address: "127.0.0.1:$GATEWAY_PORT"$tls}]
+	listeners: [{address: "127.0.0.1:$GATEWAY_PORT"$listener}]
 	clusters: {app: {${protocol}endpoints: ["127.0.0.1:$UPSTREAM_PORT"]}}
-	routes: [{id: all, cluster: app}]
+	$routes
 	END
 }
 

