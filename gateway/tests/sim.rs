@@ -245,8 +245,9 @@ impl Run {
             self.checked(what, times);
         }
         while let Some(record) = self.feed.pop() {
-            // A connection that never came to a request has a line without a status.
-            self.records += u64::from(record.status > 0);
+            // A connection that never came to a request has a line of its own, without a status.
+            let is_request = record.status > 0 || record.route.is_some();
+            self.records += u64::from(is_request || !record.method.is_empty());
             self.feed.give_back(record);
         }
         let stats = self.shard.stats();
