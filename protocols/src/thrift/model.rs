@@ -8,7 +8,7 @@ use proptest::prelude::*;
 
 use super::testing::*;
 use super::{Dialect, Encoding, Transport};
-use crate::{Role, StreamId, Wire, WireSpec};
+use crate::{Fault, Role, StreamId, Wire, WireSpec};
 
 const FRAMED: Dialect = Dialect::new(Transport::Framed, Encoding::Binary);
 const UNFRAMED: Dialect = Dialect::new(Transport::Unframed, Encoding::Binary);
@@ -264,6 +264,25 @@ fn so_many_calls_that_were_given_up_end_a_connection() {
     assert_eq!(left.len(), 2);
     left.into_iter().for_each(|key| model.peer.wire.release(StreamId(key)));
     assert!(model.peer.is_closing(), "what is lost is not waited for");
+}
+
+/// A server's calls hear that their connection ends with half a reply, but for a oneway, which is
+/// done all the same.
+#[test]
+fn half_a_reply_is_the_end_of_the_other_calls() {
+    let mut peer = Peer::server(WireSpec::default());
+    let calls = [ttheader(1, "a", 5, HI), ttheader(1, "b", 6, HI), ttheader(4, "fire", 7, HI)];
+    peer.feed(&calls.concat());
+    peer.said();
+    peer.head(0, &status(200, Encoding::Binary, HI.len()), false).unwrap();
+    peer.push(0, &HI[..4], false).unwrap();
+    assert!(!peer.wire.ready(StreamId(1)));
+    peer.with(|wire, cx| wire.reset(StreamId(0), Fault::Cancelled, cx));
+    peer.feed(b"");
+    assert_eq!(peer.said(), "1 reset cancelled");
+    assert!(peer.wire.ready(StreamId(1)), "it would wait in vain");
+    assert!(peer.head(1, &local(503, "word"), true).is_err());
+    assert!(peer.is_closing());
 }
 
 /// Every dialect to every other, three calls at a time, answered last first where the upstream's
