@@ -1,7 +1,8 @@
 //! A small blocking HTTP/1.1 client for the admin server and the demo.
 //!
-//! It is not a general client: no redirects, TLS only as the demo lays it, and it trusts the other side to be ringway.
-//! Answers are read under a timeout; bodies of known length, chunked, or to the end.
+//! It is not a general client: no redirects, TLS only as the demo lays it, and it trusts the other
+//! side to be ringway. Answers are read under a timeout; bodies of known length, chunked, or to the
+//! end.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
