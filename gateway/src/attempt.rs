@@ -65,12 +65,12 @@ async fn attempt(
 ) -> Result<(), Failure> {
     let end = matches!(body, Body::None);
     let Link { end: up, reused } = upstream::checkout(track, down.conn(), endpoint, fresh).await?;
-    let turn = thrift::link_turn(&up).await;
+    let turn = thrift::link_turn(up).await;
+    let up = turn.map_err(|failure| Failure { reused, sent: false, ..failure })?;
     let mut sent = false;
-    let result = match turn.map(|()| up.send_head(request, end)) {
-        Err(failure) => Err(failure),
-        Ok(Err(_)) => Err(Failure::new(Stage::SendHead, Cause::ConnectRefused)),
-        Ok(Ok(())) => {
+    let result = match up.send_head(request, end) {
+        Err(_) => Err(Failure::new(Stage::SendHead, Cause::ConnectRefused)),
+        Ok(()) => {
             sent = true;
             track.head_sent(end);
             let mut relay = Relay::new(track, down, up, body);

@@ -141,9 +141,6 @@ pub(crate) struct Relay<'a> {
     /// The head of a reply of Thrift that cannot go out yet: older replies go first, or how long
     /// the reply is has still to be seen.
     held: Option<(Box<Head>, bool)>,
-    /// Other calls are under way on the same link: the reply is taken off it whatever the client
-    /// has room for.
-    is_serial: bool,
     /// The reply made both connections a tunnel.
     tunnel: bool,
 }
@@ -158,15 +155,14 @@ impl<'a> Relay<'a> {
         if let Some(web) = track.web() {
             web.begin_try();
         }
-        let is_serial = up.conn().is_serial();
+        let stash = if up.conn().is_serial() { None } else { track.reply_stash() };
         Relay {
             track,
             down,
             up: Some(up),
-            is_serial,
             stored,
             stored_sent: 0,
-            stash: if is_serial { None } else { track.reply_stash() },
+            stash,
             request,
             reply: Flow::Open,
             held: None,
@@ -318,7 +314,7 @@ impl<'a> Relay<'a> {
                     return Err(Failure { unprocessed, ..failure });
                 }
                 Poll::Ready(Filled::Full | Filled::OverBudget)
-                    if self.is_serial || self.is_measuring() =>
+                    if up.conn().is_serial() || self.is_measuring() =>
                 {
                     return Err(self.failure(Cause::BufferBudget));
                 }
@@ -371,10 +367,16 @@ impl<'a> Relay<'a> {
             return self.reply_head(head, end);
         }
         self.held = Some((head, end));
-        if self.is_measuring() || (self.is_serial && !end && !self.flows(cx)) {
+        if self.is_measuring() || (self.is_serial() && !end && !self.flows(cx)) {
             self.stash = Some(self.track.measuring_stash());
         }
         Ok(false)
+    }
+
+    /// Whether other calls are under way on the same link: the reply is taken off it whatever the
+    /// client has room for.
+    fn is_serial(&self) -> bool {
+        self.up.as_ref().is_some_and(|up| up.conn().is_serial())
     }
 
     /// Whether a reply is here to its end and the client takes it now.

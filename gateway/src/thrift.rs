@@ -72,10 +72,11 @@ pub(crate) async fn turn(down: &End) {
 }
 
 /// Ready when a call may be written to a link that others write to as well. A message that is being
-/// written is all here, so that only the upstream holds it up; its exchange has the deadlines.
-pub(crate) async fn link_turn(up: &End) -> Result<(), Failure> {
+/// written is all here, so that only the upstream holds it up; its exchange has the deadlines. The
+/// end goes through it: the future that asks need not keep it meanwhile.
+pub(crate) async fn link_turn(up: End) -> Result<End, Failure> {
     if !up.conn().is_serial() {
-        return Ok(());
+        return Ok(up);
     }
     let broken = |fault| {
         let failure = Failure::new(Stage::SendHead, Cause::UpstreamFault(fault));
@@ -85,7 +86,8 @@ pub(crate) async fn link_turn(up: &End) -> Result<(), Failure> {
         Poll::Ready(fault) => Poll::Ready(Err(broken(fault))),
         Poll::Pending => up.poll_turn(cx).map(Ok),
     })
-    .await
+    .await?;
+    Ok(up)
 }
 
 /// Answers a call that the gateway could not carry to its end: the wire makes a

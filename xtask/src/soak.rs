@@ -45,7 +45,11 @@ const STEPS: &[Step] = &[
     Step { name: "slow", what: "What slow clients cost the others", run: Whole(slow) },
     Step { name: "floods", what: "What floods cost the others, beside nginx", run: Whole(floods) },
     Step { name: "peers", what: "interop with load runs of 10 s", run: Whole(peers) },
-    Step { name: "versus", what: "CPU per request beside nginx, HAProxy and Envoy", run: Whole(versus) },
+    Step {
+        name: "versus",
+        what: "CPU per request beside nginx, HAProxy and Envoy",
+        run: Whole(versus),
+    },
     Step { name: "rules", what: "A million routes, and changes of them", run: Whole(rules) },
     Step { name: "streams", what: "Streams of gRPC held through reloads", run: Whole(streams) },
     Step { name: "mutants", what: "planted faults", run: Whole(planted) },
