@@ -12,6 +12,7 @@
 //! | `tt-int-3` to `-11`, and `-20` | stay | removed, but a ToService that routes see |
 //! | `rip`, `forwarded`, `x-forwarded-*`, `x-real-ip` | stay | removed |
 //! | `x-auth-subject`, `x-envoy-*` | stay | removed |
+//! | `x-client-cert-*` | removed: the gateway's own to say | as well |
 //!
 //! Names are compared in any case, with `_` for `-`, and escaped ones by what they come out as: how
 //! a name is written opens no way around a rule.
@@ -50,6 +51,8 @@ enum Rule {
     Claim,
     /// Where the client is.
     Address,
+    /// Whose certificate it has shown: nobody else may say so.
+    Certificate,
     /// The service as discovery knows it.
     ToService,
     /// It concerns one hop.
@@ -81,7 +84,8 @@ const RULES: [(&[u8], Rule); 14] = [
     (b"x-auth-subject", Rule::Claim),
 ];
 /// Rules by what a name starts with.
-const STARTS: [(&[u8], Rule); 5] = [
+const STARTS: [(&[u8], Rule); 6] = [
+    (b"x-client-cert-", Rule::Certificate),
     (b"rpc-persist-", Rule::Claim),
     (b"rpc-transit-", Rule::Claim),
     (b"rpc-backward-", Rule::Claim),
@@ -107,6 +111,7 @@ pub fn admit(head: &mut Head, trust: Trust, mut refused: impl FnMut(&'static str
             Rule::Claim if !trust.claims => Verdict::Refuse("untrusted"),
             Rule::ToService if !trust.claims && !routes_see => Verdict::Refuse("untrusted"),
             Rule::Address if !trust.addresses => Verdict::Refuse("untrusted"),
+            Rule::Certificate => Verdict::Refuse("untrusted"),
             Rule::Claim | Rule::Address | Rule::ToService | Rule::Any => Verdict::Keep,
             Rule::Hop => Verdict::Drop,
             Rule::BadTimeout => Verdict::Refuse("bad_timeout"),
@@ -272,6 +277,13 @@ mod tests {
         all(&ids, &format!("x-b3-traceid={trace} x-b3-spanid={span} x-b3-sampled=1"), &[]);
         let ids = [("x-b3-traceid", "1"), ("x-b3-spanid", span), ("x-b3-sampled", "1")];
         all(&ids, "x-b3-sampled=1", &["bad_b3", "bad_b3"]);
+    }
+
+    #[test]
+    fn nobody_says_whose_certificate_was_shown() {
+        for name in ["x-client-cert-subject", "X_CLIENT_CERT_SAN", "%x-client-cert-subject"] {
+            all(&[(name, "CN=root")], "", &["untrusted"]);
+        }
     }
 
     #[test]
