@@ -19,7 +19,7 @@ pub(crate) struct UpstreamsThrift {
     listeners: Vec<PeerListener>,
     links: Vec<Link>,
     seen: BTreeMap<u64, u32>,
-    /// Connections are not closed behind good replies.
+    /// Connections are not closed behind good replies, and oneways have none.
     quiet: bool,
     /// Complete calls seen.
     pub(crate) served: u64,
@@ -119,8 +119,8 @@ impl UpstreamsThrift {
         let Head { encoding, kind, name, number } = packet.head;
         let is_oneway = kind == Kind::Oneway;
         assert!(is_oneway || kind == Kind::Call, "an upstream was sent a {kind:?}");
-        // Some servers answer a oneway, which nobody may notice.
-        if is_oneway && plan.conduct != Conduct::Early {
+        // Some servers answer a oneway; whose call is on the link by then pays for it.
+        if is_oneway && (self.quiet || plan.conduct != Conduct::Early) {
             return;
         }
         let pause = Duration::from_micros(1 + self.rng.below(900_000));
