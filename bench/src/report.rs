@@ -1,4 +1,5 @@
-//! What a run of `http1`, `http2`, `grpc` or `thrift` brought, as text for people and as JSON for scripts.
+//! What a run of `http1`, `http2`, `grpc` or `thrift` brought, as text for people and as JSON for
+//! scripts.
 //!
 //! It computes rates and shares from counts; it measures nothing.
 
