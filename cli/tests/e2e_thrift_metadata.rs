@@ -244,14 +244,14 @@ fn callers_of_other_implementations_are_not_believed() {
     let volo = edge.ask(0, &vector("volo_ttheader_framed_meta_c2s"));
     let want = "\
 1=framed\n12=left\n16=3\n3=ringway\n6=echo-svc\n9=echo\nRPC_PERSIST_X_REQUEST_ID=new\n\
-isn=Echo\nrip=127.0.0.1:port\nvia=1.1 ringway\n";
+isn=Echo\nrip=127.0.0.1:port\nvia=Thrift/1 ringway\n";
     assert_eq!(settled(volo), want);
     let kitex = edge.ask(0, &vector("ttheader_kitex_style_call"));
     let log_id = "202611220000000000000000000000001";
     let want = format!(
         "1=framed\n12=left\n2={log_id}\n3=ringway\n6=echo-svc\n9=echo\n\
          RPC_PERSIST_X_REQUEST_ID={log_id}\nRPC_TRANSIT_traceparent={PARENT}\n\
-         isn=Echo\nrip=127.0.0.1:port\nvia=1.1 ringway\n"
+         isn=Echo\nrip=127.0.0.1:port\nvia=Thrift/1 ringway\n"
     );
     assert_eq!(settled(kitex), want);
     // The token is the caller's own, and what it asks for is what routes see.
