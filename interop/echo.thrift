@@ -20,6 +20,7 @@ service Echo {
     string volo_framed(1: string text)
     string volo_buffered(1: string text)
     string volo_ttheader(1: string text)
+    string volo_multiplexed(1: string text)
     string nowhere(1: string text)
     oneway void tell_apache(1: string text)
     oneway void tell_thriftpy2(1: string text)

@@ -32,6 +32,7 @@ const CLUSTERS: &[(&str, &str, &str)] = &[
     ("volo_framed", "volo", "transport: framed"),
     ("volo_buffered", "volo", "transport: buffered"),
     ("volo_ttheader", "volo", "transport: ttheader"),
+    ("volo_multiplexed", "volo_multiplexed", "transport: ttheader, calls_max: 64"),
     ("orders", "thriftpy2_orders", "transport: framed"),
     ("stock", "npm_stock", "transport: framed"),
 ];
@@ -124,7 +125,7 @@ fn start(folder: &Folder, servers: &[Servers]) -> Gateway {
         config += &format!("endpoints: ['127.0.0.1:{port}']}}\n");
     }
     config += &format!("routes:\n{ROUTES}");
-    for (name, ..) in &CLUSTERS[..17] {
+    for (name, ..) in &CLUSTERS[..18] {
         let path = format!("'/{{service}}/{name}'");
         config += &format!("- {{id: {name}, match: {{path: {path}}}, cluster: {name}}}\n");
     }

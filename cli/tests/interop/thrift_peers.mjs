@@ -111,7 +111,8 @@ const ASKED = [
             ['binary', 'compact'].map((encoding) => `${peer}_${transport}_${encoding}`),
         ),
     ),
-    ...['npm_theader_binary', 'apache_theader', 'volo_framed', 'volo_buffered', 'volo_ttheader'],
+    ...['npm_theader_binary', 'apache_theader'],
+    ...['framed', 'buffered', 'ttheader', 'multiplexed'].map((transport) => `volo_${transport}`),
     'nowhere',
 ];
 const TELLS = { tell_apache: 'apache_theader', tell_thriftpy2: 'thriftpy2_framed_binary' };

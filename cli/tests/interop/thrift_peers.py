@@ -122,7 +122,8 @@ def servers_for(encoding):
     names = [f"{peer}_{transport}_{encoding}"
              for peer in ["apache", "thriftpy2", "npm"] for transport in ["framed", "buffered"]]
     header = ["npm_theader_binary"] if encoding == "binary" else []
-    return names + header + ["apache_theader", "volo_framed", "volo_buffered", "volo_ttheader"]
+    volo = [f"volo_{transport}" for transport in ["framed", "buffered", "ttheader", "multiplexed"]]
+    return names + header + ["apache_theader"] + volo
 
 
 TOLD = [("tell_apache", "apache_theader"), ("tell_thriftpy2", "thriftpy2_framed_binary"),

@@ -59,6 +59,7 @@ const BINARY: &[&str] = &[
     "volo_framed",
     "volo_buffered",
     "volo_ttheader",
+    "volo_multiplexed",
 ];
 const COMPACT: &[&str] = &[
     "apache_framed_compact",
@@ -71,6 +72,7 @@ const COMPACT: &[&str] = &[
     "volo_framed",
     "volo_buffered",
     "volo_ttheader",
+    "volo_multiplexed",
 ];
 
 /// Where calls go, and how they are spoken.

@@ -90,6 +90,7 @@ methods! {
     asks: apache_framed_binary apache_framed_compact apache_buffered_binary apache_buffered_compact
         apache_theader thriftpy2_framed_binary thriftpy2_framed_compact thriftpy2_buffered_binary
         thriftpy2_buffered_compact npm_framed_binary npm_framed_compact npm_buffered_binary
-        npm_buffered_compact npm_theader_binary volo_framed volo_buffered volo_ttheader nowhere;
+        npm_buffered_compact npm_theader_binary volo_framed volo_buffered volo_ttheader
+        volo_multiplexed nowhere;
     tells: tell_apache tell_thriftpy2 tell_npm tell_volo
 }
