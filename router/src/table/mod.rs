@@ -35,6 +35,8 @@ mod probe;
 pub(crate) mod record;
 mod regexes;
 mod shadow;
+#[cfg(test)]
+mod testing;
 mod tree;
 mod update;
 

@@ -269,28 +269,10 @@ mod tests {
 
     use proptest::prelude::*;
 
+    use super::super::testing::{hashes, make, record, routes};
     use super::*;
-    use crate::PlanId;
-    use crate::hash::HashKey;
-    use crate::pattern::path::PathPattern;
-    use crate::predicate::method::MethodSet;
-    use crate::table::RuleOrder;
-    use crate::table::record::Rule;
 
     type Map = BTreeMap<u64, BTreeSet<u32>>;
-
-    fn make() -> Make {
-        Make { key: HashKey::new(5), order: RuleOrder::Specific }
-    }
-
-    fn record(route: u32) -> Vec<u8> {
-        let path = PathPattern::read(Some("/a")).unwrap();
-        let methods = MethodSet { known: 0, other: Vec::new() };
-        let rule = Rule { path, regex: 0, methods, predicates: Vec::new(), priority: 0 };
-        let mut out = Vec::new();
-        rule.write((RouteId(route), PlanId(0)), route, &mut out);
-        out
-    }
 
     fn settled(map: &Map) -> Patterns {
         let written = |(hash, routes): (&u64, &BTreeSet<u32>)| {
@@ -303,19 +285,6 @@ mod tests {
         let mut out = vec![7; 13];
         let draft = Draft::of(&rules, &make(), &mut out);
         draft.settle(&Base::own(out))
-    }
-
-    fn routes(place: Option<Place<'_>>) -> BTreeSet<u32> {
-        let mut routes = BTreeSet::new();
-        if let Some(place) = place {
-            place.each(&mut |record| assert!(routes.insert(record.route().0)));
-        }
-        routes
-    }
-
-    /// Hashes that share their first bits, their first half, or nothing.
-    fn hashes() -> impl Strategy<Value = u64> {
-        (0_u64..600, prop::sample::select(vec![0, 22, 32, 45, 54])).prop_map(|(n, by)| n << by)
     }
 
     proptest! {

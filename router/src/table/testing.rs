@@ -1,0 +1,40 @@
+//! What tests of the two trees of rules share.
+
+use std::collections::BTreeSet;
+
+use proptest::prelude::*;
+
+use super::place::Place;
+use super::record::Rule;
+use super::{Make, RuleOrder};
+use crate::hash::HashKey;
+use crate::pattern::path::PathPattern;
+use crate::predicate::method::MethodSet;
+use crate::{PlanId, RouteId};
+
+pub(super) fn make() -> Make {
+    Make { key: HashKey::new(5), order: RuleOrder::Specific }
+}
+
+/// A rule that takes `/a`.
+pub(super) fn record(route: u32) -> Vec<u8> {
+    let path = PathPattern::read(Some("/a")).unwrap();
+    let methods = MethodSet { known: 0, other: Vec::new() };
+    let rule = Rule { path, regex: 0, methods, predicates: Vec::new(), priority: 0 };
+    let mut out = Vec::new();
+    rule.write((RouteId(route), PlanId(0)), route, &mut out);
+    out
+}
+
+pub(super) fn routes(place: Option<Place<'_>>) -> BTreeSet<u32> {
+    let mut routes = BTreeSet::new();
+    if let Some(place) = place {
+        place.each(&mut |record| assert!(routes.insert(record.route().0)));
+    }
+    routes
+}
+
+/// Hashes that share their first bits, their first half, or nothing.
+pub(super) fn hashes() -> impl Strategy<Value = u64> {
+    (0_u64..600, prop::sample::select(vec![0, 22, 32, 45, 54])).prop_map(|(n, by)| n << by)
+}
