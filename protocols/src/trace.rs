@@ -5,7 +5,7 @@
 //! and B3 Propagation of Zipkin.
 //!
 //! Not here: where a value stands in a protocol, and what becomes of a bad one. Cost: one pass over
-//! a value, and a copy of ids and of what has to change.
+//! a value, and a copy of B3's ids and of what has to change.
 
 use crate::head::is_tchar;
 
@@ -22,10 +22,10 @@ pub enum Checked {
 
 impl Checked {
     /// Of a form that was made of `value`.
-    fn of(value: &[u8], form: Option<Vec<u8>>) -> Checked {
+    fn of(value: &[u8], form: Option<impl AsRef<[u8]> + Into<Vec<u8>>>) -> Checked {
         match form {
-            Some(form) if form == value => Checked::Fine,
-            Some(form) => Checked::Changed(form),
+            Some(form) if form.as_ref() == value => Checked::Fine,
+            Some(form) => Checked::Changed(form.into()),
             None => Checked::Bad,
         }
     }
@@ -43,7 +43,7 @@ pub fn traceparent(value: &[u8]) -> Checked {
     Checked::of(value, read_traceparent(value))
 }
 
-fn read_traceparent(value: &[u8]) -> Option<Vec<u8>> {
+fn read_traceparent(value: &[u8]) -> Option<[u8; TRACEPARENT_BYTES]> {
     let (first, rest) = value.split_first_chunk::<TRACEPARENT_BYTES>()?;
     let mut parts = first.split(|&byte| byte == b'-');
     let mut part = |len: usize| parts.next().filter(|part| is_lower_hex(part, len));
@@ -55,8 +55,11 @@ fn read_traceparent(value: &[u8]) -> Option<Vec<u8>> {
     }
     let known = if is_first { 0b11 } else { 0b01 };
     let low = flags.last().and_then(|&digit| char::from(digit).to_digit(16))?;
-    let flags = b'0' + (low & known) as u8;
-    Some([&b"00-"[..], trace, b"-", span, b"-0", &[flags]].concat())
+    // A call of a traced client brings one: what is sound is not copied.
+    let mut form = *first;
+    let [v0, v1, .., f0, f1] = &mut form;
+    [*v0, *v1, *f0, *f1] = [b'0', b'0', b'0', b'0' + (low & known) as u8];
+    Some(form)
 }
 
 /// A `tracestate`: members of a vendor each. Beyond 32 of them, or 8 KiB, the long ones go first
