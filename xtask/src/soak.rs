@@ -61,7 +61,7 @@ const FUZZ_INPUTS: u64 = 10_000_000;
 const PEERS_SECONDS: u32 = 10;
 /// What is spoken, and the bytes that an idle connection may cost.
 const FRONTS: [(&str, &str); 3] = [("plain", "1024"), ("tls", "12288"), ("h2", "9216")];
-/// Cases of each of the table's properties; those with large tables take an eighth of them. A
+/// Cases of each of the table's properties; those with large tables take a 64th of them. A
 /// million in all.
 const TABLE_CASES: &str = "320000";
 const REPORT: &str = "docs/soak.md";

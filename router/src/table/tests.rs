@@ -282,8 +282,8 @@ proptest! {
 }
 
 proptest! {
-    // Each case has a hundred rules and more.
-    #![proptest_config(config(8))]
+    // Each case makes a table of a hundred rules and more several times.
+    #![proptest_config(config(64))]
 
     /// One host, so that it has more rules than a block holds.
     #[test]

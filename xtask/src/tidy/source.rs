@@ -15,6 +15,8 @@ pub(crate) struct Source {
     /// `text` with comments, strings and character literals replaced by blanks.
     pub(crate) code: String,
     test_ranges: Vec<Range<usize>>,
+    /// Where lines end.
+    line_ends: Vec<usize>,
 }
 
 /// A function's name, first line (1-based) and length in lines.
@@ -30,7 +32,8 @@ impl Source {
         let (path, text) = (path.into(), text.into());
         let code = blanked(&text);
         let test_ranges = test_ranges(&code);
-        Self { path, text, code, test_ranges }
+        let line_ends = text.match_indices('\n').map(|(at, _)| at).collect();
+        Self { path, text, code, test_ranges, line_ends }
     }
 
     /// A file of tests, not of the product, by its name or folder.
@@ -51,7 +54,7 @@ impl Source {
     }
 
     pub(crate) fn line_of(&self, offset: usize) -> usize {
-        1 + self.text[..offset].bytes().filter(|byte| *byte == b'\n').count()
+        1 + self.line_ends.partition_point(|end| *end < offset)
     }
 
     /// Every function with a body.
