@@ -23,17 +23,20 @@ const SCRIPT_BYTES_MAX: u32 = 512;
 /// What is told of a target that has ended.
 pub(crate) type Ended<'a> = &'a (dyn Fn(&str, Tally, Duration) -> anyhow::Result<()> + Sync);
 
+/// How many inputs a target gets.
+pub(crate) type Inputs<'a> = &'a (dyn Fn(&str) -> u64 + Sync);
+
 /// `inputs` for each target, under `sanitizer` (`address`, or `none`: several times faster). As
 /// many targets run at a time as there are cores; each is one step of the tally.
 pub(crate) fn main(workspace: &Workspace, inputs: u64, sanitizer: &str) -> anyhow::Result<Tally> {
-    run(workspace, &[], (inputs, sanitizer), &|_, _, _| Ok(()))
+    run(workspace, &[], (&|_| inputs, sanitizer), &|_, _, _| Ok(()))
 }
 
-/// As [`main`], of some targets only unless none is named.
+/// As [`main`], of some targets only unless none is named, each with its own number of inputs.
 pub(crate) fn run(
     workspace: &Workspace,
     only: &[String],
-    (inputs, sanitizer): (u64, &str),
+    (inputs, sanitizer): (Inputs<'_>, &str),
     ended: Ended<'_>,
 ) -> anyhow::Result<Tally> {
     let mut targets = targets(workspace)?;
@@ -49,7 +52,7 @@ pub(crate) fn run(
         let mut tally = Tally::default();
         while let Some(target) = targets.get(next.fetch_add(1, Relaxed)) {
             let started = Instant::now();
-            let one = one(workspace, target, inputs, sanitizer)?;
+            let one = one(workspace, target, inputs(target), sanitizer)?;
             ended(target, one, started.elapsed())?;
             tally.add(one);
         }
