@@ -20,9 +20,7 @@ from concurrent import futures
 
 import grpc
 import thriftpy2
-from thrift.server.TServer import TThreadedServer as ApacheServer
 from thrift.Thrift import TMessageType
-from thrift.transport import TSocket as apache_socket
 from thriftpy2.protocol import (
     TBinaryProtocolFactory,
     TCompactProtocolFactory,
@@ -73,16 +71,6 @@ class Handler:
         return ECHO.answer(method, text)
 
 
-def serve_apache(dialect):
-    listener = apache_socket.TServerSocket("127.0.0.1", 0)
-    server = ApacheServer(ECHO, listener, *thrift_cases.factories(dialect), daemon=True)
-    listener.listen()
-    # Listening twice would take a second port.
-    listener.listen, port = (lambda: None), listener.handle.getsockname()[1]
-    threading.Thread(target=server.serve, daemon=True).start()
-    return port
-
-
 def serve_thriftpy2(processor, transport, protocol):
     listener = TServerSocket("127.0.0.1", 0, client_timeout=None)
     listener.listen()
@@ -93,7 +81,7 @@ def serve_thriftpy2(processor, transport, protocol):
 
 
 def serve():
-    ports = {f"apache_{dialect}": serve_apache(dialect) for dialect in SERVERS}
+    ports = {f"apache_{dialect}": thrift_cases.serve_apache(dialect, 0) for dialect in SERVERS}
     processor = TProcessor(IDL, Handler())
     for dialect in DIALECTS:
         ports[f"thriftpy2_{dialect}"] = serve_thriftpy2(processor, *FACTORIES[dialect])

@@ -6,9 +6,13 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
+
+/// Ports of [`Origin::absent`].
+const ABSENT: Range<usize> = 20_000..32_000;
 
 /// A listening origin; its threads end with the process.
 pub(crate) struct Origin {
@@ -56,10 +60,17 @@ impl Origin {
         })
     }
 
-    /// An address where nobody listens.
+    /// An address where nobody listens. It lies below the ports that the kernel gives to
+    /// connections by itself, so that none of a test beside this one comes to have it.
     pub(crate) fn absent() -> SocketAddr {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-        listener.local_addr().expect("a bound address")
+        static TAKEN: AtomicUsize = AtomicUsize::new(0);
+        let first = std::process::id() as usize;
+        let is_free = |address: &SocketAddr| TcpListener::bind(address).is_ok();
+        let next = || {
+            let at = (first + TAKEN.fetch_add(1, Ordering::SeqCst)) % (ABSENT.end - ABSENT.start);
+            SocketAddr::from(([127, 0, 0, 1], (ABSENT.start + at) as u16))
+        };
+        std::iter::repeat_with(next).take(ABSENT.len()).find(is_free).expect("a free port")
     }
 
     pub(crate) fn connections(&self) -> usize {
