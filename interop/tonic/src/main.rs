@@ -14,6 +14,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use cases::CASES;
+use tonic::transport::server::TcpIncoming;
 use tonic::transport::{
     Certificate, Channel, ClientTlsConfig, Endpoint, Identity, Server, ServerTlsConfig,
 };
@@ -30,8 +31,13 @@ fn main() -> ExitCode {
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
     let runtime = runtime.worker_threads(2).enable_all().build().expect("a runtime");
     let identity = Identity::from_pem(read(cert), read(key));
-    runtime.spawn(serve(local(plain_port), None));
-    runtime.spawn(serve(local(tls_port), Some(identity)));
+    // Whoever asks from here on is heard.
+    let [plain, tls] = {
+        let _inside = runtime.enter();
+        [plain_port, tls_port].map(|port| listen(local(port)))
+    };
+    runtime.spawn(serve(plain, None));
+    runtime.spawn(serve(tls, Some(identity)));
     let failed = runtime.block_on(ask_all(targets, &read(ca)));
     ExitCode::from(u8::from(failed > 0))
 }
@@ -44,14 +50,19 @@ fn local(port: &str) -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], port.parse().expect("a port")))
 }
 
-async fn serve(address: SocketAddr, identity: Option<Identity>) {
+fn listen(address: SocketAddr) -> TcpIncoming {
+    TcpIncoming::bind(address).unwrap_or_else(|error| panic!("{address}: {error}"))
+}
+
+async fn serve(listener: TcpIncoming, identity: Option<Identity>) {
     let mut server = Server::builder();
     if let Some(identity) = identity {
         let tls = ServerTlsConfig::new().identity(identity);
         server = server.tls_config(tls).expect("a certificate and its key");
     }
-    let served = server.add_service(echo::Echo).serve(address).await;
-    served.unwrap_or_else(|error| panic!("{address}: {error:?}"));
+    let listener = listener.with_nodelay(Some(true));
+    let served = server.add_service(echo::Echo).serve_with_incoming(listener).await;
+    served.unwrap_or_else(|error| panic!("{error:?}"));
 }
 
 async fn ask_all(targets: &[String], ca: &[u8]) -> u32 {
