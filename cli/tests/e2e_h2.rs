@@ -7,7 +7,7 @@ mod support;
 use std::net::SocketAddr;
 use std::process::{Command, Stdio};
 
-use support::{Client, Folder, Gateway, Origin, Setup, until};
+use support::{Authority, Client, Folder, Gateway, OpenSsl, Origin, Setup, until};
 
 /// Answers each request with its body; one for `/silent` never.
 fn echo() -> Origin {
@@ -152,4 +152,74 @@ fn the_first_bytes_tell() {
     other.send("PR");
     other.send("OPFIND / HTTP/1.1\r\nHost: a\r\n\r\n");
     assert_eq!(other.reply().expect("a reply").status, 200, "no preface after all");
+}
+
+/// A gateway before a cluster of HTTP/2 in TLS, with so many retries.
+fn over_tls(folder: &Folder, endpoints: &str, retries: u32) -> Gateway {
+    let config = format!(
+        "version: 1\nlisteners: [{{address: '127.0.0.1:0'}}]\n\
+         clusters: {{c: {{endpoints: [{endpoints}], retries: {retries}, protocol: http2, \
+         tls: {{sni: edge.test, ca: ca.pem}}}}}}\n\
+         routes: [{{id: r, cluster: c}}]\n"
+    );
+    Setup::config(&folder.write("front.yaml", config)).start()
+}
+
+const NOT_AGREED: &str = "upstream_tls_no_application_protocol";
+
+fn certified() -> Folder {
+    let folder = Folder::new();
+    Authority::new(&folder, "ca").issue(&folder, "edge", &["edge.test"]);
+    folder
+}
+
+/// RFC 9113 section 3.3: HTTP/2 in TLS is agreed on by ALPN. Servers that know none, or offer
+/// something else, are sent nothing.
+#[test]
+fn an_upstream_that_does_not_agree_to_h2_is_sent_nothing() {
+    let folder = certified();
+    for args in [&[][..], &["-tls1_2"], &["-alpn", "http/1.1"]] {
+        let server = OpenSsl::start(&folder, args);
+        let gateway = over_tls(&folder, &format!("'{}'", server.address), 0);
+        let url = format!("http://{}/", gateway.address);
+        let reply = curl(&["--include", &url]);
+        assert!(reply.starts_with("HTTP/2 502"), "{reply}");
+        assert!(reply.ends_with(&format!("502 {NOT_AGREED}\n")), "{reply}");
+        let grpc = ["--include", "--data-binary", "", "--header", "content-type: application/grpc"];
+        let reply = curl(&[&grpc[..], &[&url]].concat());
+        assert!(reply.contains("grpc-status: 14\r\n"), "{reply}");
+        assert!(reply.contains(&format!("grpc-message: {NOT_AGREED}\r\n")), "{reply}");
+        assert!(gateway.log(2).iter().all(|line| line["reason"] == NOT_AGREED), "{args:?}");
+        let label = format!("result=\"{NOT_AGREED}\"");
+        assert_eq!(gateway.metric_of("ringway_upstream_tls_handshakes_total", &label), 2.0);
+        assert_eq!(gateway.metric("ringway_upstream_connect_failures_total"), 2.0);
+        let said = server.end();
+        assert!(!said.contains("PRI ") && !said.contains("POST"), "{args:?}: {said}");
+    }
+}
+
+/// As after a connection that was refused, another endpoint is asked.
+#[test]
+fn an_endpoint_that_agrees_to_h2_is_asked_instead() {
+    let folder = certified();
+    let origin = echo();
+    let config = format!(
+        "version: 1\nlisteners: [{{address: '127.0.0.1:0', tls: {{certificates: \
+         [{{cert: edge.pem, key: edge.key}}]}}}}]\n\
+         clusters: {{c: {{endpoints: ['{}']}}}}\nroutes: [{{id: r, cluster: c}}]\n",
+        origin.address
+    );
+    let behind = Setup::config(&folder.write("behind.yaml", config)).start();
+    let deaf = OpenSsl::start(&folder, &[]);
+    let endpoints = format!("'{}', '{}'", deaf.address, behind.address);
+    let gateway = over_tls(&folder, &endpoints, 1);
+    let url = format!("http://{}/", gateway.address);
+    for _ in 0..4 {
+        assert_eq!(curl(&["--data-binary", "hello", &url]), "hello");
+    }
+    let retried = gateway.metric_of("ringway_retries_total", NOT_AGREED);
+    assert!(retried > 0.0, "round robin begins somewhere, and has asked both");
+    assert!(behind.log(4).iter().all(|line| line["protocol"] == "http/2"));
+    let said = deaf.end();
+    assert!(!said.contains("PRI "), "{said}");
 }

@@ -326,15 +326,7 @@ async fn secure(
     let tls = Tls::client(stream, &state.tls, &upstream.config, &upstream.tls);
     let shaken = match &tls {
         Err(fault) => Err(*fault),
-        Ok(tls) => {
-            poll_fn(|cx| match tls.poll_handshake(cx) {
-                Poll::Pending if state.shard.now() >= deadline => {
-                    Poll::Ready(Err(TlsFault::Timeout))
-                }
-                polled => polled,
-            })
-            .await
-        }
+        Ok(tls) => shake(state, upstream, tls, deadline).await,
     };
     match (tls, shaken) {
         (Ok(tls), Ok(())) => {
@@ -347,12 +339,32 @@ async fn secure(
             state.metrics.word(WordFamily::UpstreamTlsHandshakes, fault.upstream_word());
             state.metrics.add(Metric::UpstreamConnectFailures, 1);
             if let Ok(tls) = tls {
-                // The alert says why.
+                // The alert says why; where there is none, a close_notify that it was not cut.
                 tls.socket().finish(state.shard.now() + ALERT_TIMEOUT);
             }
             Err(Failure::new(Stage::Connect, Cause::UpstreamTls(fault)))
         }
     }
+}
+
+/// The handshake of a link, and what both ends have agreed to speak after it.
+async fn shake(
+    state: &State,
+    upstream: &UpstreamTls,
+    tls: &Tls,
+    deadline: std::time::Instant,
+) -> Result<(), TlsFault> {
+    poll_fn(|cx| match tls.poll_handshake(cx) {
+        Poll::Pending if state.shard.now() >= deadline => Poll::Ready(Err(TlsFault::Timeout)),
+        polled => polled,
+    })
+    .await?;
+    // HTTP/1.1 needs no agreement; HTTP/2 in TLS is never assumed (RFC 9113 §3.3).
+    let needs_h2 = upstream.config.alpn_protocols.iter().any(|offered| offered == b"h2");
+    if needs_h2 && !tls.is_alpn(b"h2") {
+        return Err(TlsFault::NoApplicationProtocol);
+    }
+    Ok(())
 }
 
 /// What an endpoint has to take the alert that says why there is no TLS.
