@@ -223,3 +223,71 @@ fn an_endpoint_that_agrees_to_h2_is_asked_instead() {
     let said = deaf.end();
     assert!(!said.contains("PRI "), "{said}");
 }
+
+/// Frames of a request: HEADERS whose fields stand for themselves, without END_STREAM.
+fn request(stream: u8, fields: &[(&str, &str)]) -> Vec<u8> {
+    let mut block = Vec::new();
+    for (name, value) in fields {
+        block.push(0);
+        for text in [name, value] {
+            block.push(u8::try_from(text.len()).expect("a short text"));
+            block.extend_from_slice(text.as_bytes());
+        }
+    }
+    let length = u8::try_from(block.len()).expect("a short head");
+    [&[0, 0, length, 1, 4, 0, 0, 0, stream], &block[..]].concat()
+}
+
+const CALL: [(&str, &str); 5] = [
+    (":method", "POST"),
+    (":scheme", "http"),
+    (":path", "/silent"),
+    (":authority", "a"),
+    ("content-type", "application/grpc"),
+];
+
+/// Reads on to the next RST_STREAM: its stream and its code.
+fn next_reset(client: &mut Client) -> (u8, u8) {
+    loop {
+        let head = client.exactly(9).expect("a frame's head");
+        let length = usize::from(head[1]) << 8 | usize::from(head[2]);
+        let payload = client.exactly(length).expect("a frame's payload");
+        if head[3] == 3 {
+            return (head[8], payload[3]);
+        }
+    }
+}
+
+/// What the wire refuses is no exchange, but a call, counted and logged as its caller is told.
+#[test]
+fn calls_that_are_refused_are_counted() {
+    let origin = echo();
+    let gateway = Setup::upstream(origin.address).flag("--h2-streams-max", "1").start();
+    let mut client = Client::connect(gateway.address);
+    client.send(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0");
+    client.send(request(1, &[&CALL[..], &[("connection", "x")]].concat()));
+    assert_eq!(next_reset(&mut client), (1, 1), "PROTOCOL_ERROR");
+    client.send(request(3, &CALL));
+    client.send(request(5, &CALL));
+    assert_eq!(next_reset(&mut client), (5, 7), "REFUSED_STREAM");
+    client.send(request(7, &CALL[..4]));
+    assert_eq!(next_reset(&mut client), (7, 7), "REFUSED_STREAM, of no call");
+    drop(client);
+    let log = gateway.log(4);
+    let said: Vec<_> = log
+        .iter()
+        .map(|line| format!("{} {} {}", line["status"], line["grpc_status"], line["reason"]))
+        .collect();
+    let want = [
+        "400 13 \"connection_field\"",
+        "503 14 \"stream_refused\"",
+        "503 null \"stream_refused\"",
+        "499 1 \"client_gone\"",
+    ];
+    assert_eq!(said, want);
+    for (status, cluster) in [("13", ""), ("14", ""), ("1", "upstream")] {
+        let labels = format!("{{cluster=\"{cluster}\",grpc_status=\"{status}\"}}");
+        assert_eq!(gateway.metric_of("ringway_grpc_calls_total", &labels), 1.0, "{labels}");
+    }
+    assert_eq!(gateway.metric("ringway_grpc_calls_total"), 3.0);
+}

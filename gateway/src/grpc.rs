@@ -9,16 +9,11 @@
 
 use std::time::{Duration, Instant};
 
+use protocols::Head;
 use protocols::grpc::health::BadRequest;
 use protocols::grpc::{self, Code};
-use protocols::{Head, Name};
 
 use crate::failure::{Cause, Failure, Stage};
-
-/// Whether a request is a gRPC call.
-pub(crate) fn is_call(request: &Head) -> bool {
-    request.known(Name::ContentType).is_some_and(grpc::is_content_type)
-}
 
 /// When a call that began then has to be over, if its caller says. Not for other requests.
 ///
