@@ -131,6 +131,39 @@ fn calls_are_answered_in_their_own_terms() {
     gateway.until_idle();
 }
 
+/// One message tells of a hundred services, and more are refused.
+#[test]
+fn a_list_of_services_has_an_end() {
+    let folder = Folder::new();
+    let names = |count| (0..count).map(|n| format!("s{n}")).collect::<Vec<_>>().join(", ");
+    let config = format!(
+        "version: 1\nlisteners:\n\
+         - {{address: '127.0.0.1:0', grpc_health: {{services: [{}]}}}}\n\
+         - {{address: '127.0.0.2:0', grpc_health: {{services: [{}]}}}}\n\
+         clusters: {{c: {{endpoints: ['{}']}}}}\nroutes: [{{id: r, cluster: c}}]\n",
+        names(99),
+        names(100),
+        Origin::absent()
+    );
+    let gateway = Setup::config(&folder.write("ringway.yaml", config)).start();
+    let message = format!("@{}", folder.write("message", [0; 5]).display());
+    let ask = |address: SocketAddr| {
+        let url = format!("http://{address}/grpc.health.v1.Health/List");
+        let grpc = ["--header", "content-type: application/grpc", "--data-binary", &message];
+        curl(&[&["--include"], &grpc[..], &[&url]].concat())
+    };
+    let addresses = gateway.addresses();
+    let list = ask(addresses[0]);
+    assert!(list.contains("grpc-status: 0\r\n") && list.contains("\x03s98\x12"), "{list:?}");
+    let refused = ask(addresses[1]);
+    assert!(refused.contains("grpc-status: 8\r\n"), "{refused}");
+    assert!(refused.contains("grpc-message: grpc_health_list_too_long\r\n"), "{refused}");
+    let log = gateway.log(2);
+    assert_eq!((&log[0]["reason"], &log[0]["status"]), (&"grpc_health".into(), &200.into()));
+    let line = (&log[1]["reason"], &log[1]["status"], &log[1]["grpc_status"]);
+    assert_eq!(line, (&"grpc_health_list_too_long".into(), &503.into(), &8.into()));
+}
+
 /// A preface that comes byte by byte is one, and one that ends early is a bad request.
 #[test]
 fn the_first_bytes_tell() {

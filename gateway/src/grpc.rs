@@ -51,7 +51,7 @@ pub(crate) fn code(failure: &Failure) -> Code {
         }
         Cause::ClientGone | Cause::WriteStalled => Code::Cancelled,
         Cause::NoRoute | Cause::ProtocolMismatch => Code::Unimplemented,
-        Cause::BodyTooLarge => Code::ResourceExhausted,
+        Cause::BodyTooLarge | Cause::HealthListTooLong => Code::ResourceExhausted,
         Cause::BadGrpcTimeout => Code::Internal,
         Cause::BadGrpcWeb(bad) => bad.code(),
         Cause::BadHealthRequest(bad) => bad.code(),
@@ -121,6 +121,7 @@ mod tests {
         assert_eq!(of(Cause::ConnectRefused), "14");
         assert_eq!(of(Cause::ConnectTimeout), "14");
         assert_eq!(of(Cause::BodyTooLarge), "8");
+        assert_eq!(of(Cause::HealthListTooLong), "8");
         assert_eq!(of(Cause::BadGrpcTimeout), "13");
         assert_eq!(of(Cause::ClientGone), "1");
         assert_eq!(of(Cause::Stopping), "14");

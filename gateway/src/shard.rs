@@ -25,8 +25,8 @@ use protocols::grpc::Code;
 use protocols::thrift::Encoding;
 use protocols::{AnyWire, Fault, Head, Length, Name, Role, WireSpec};
 use router::{
-    Balancer, Cluster, ClusterProtocol, EndpointId, PlanId, ProxyVersion, Query, RouteId,
-    ThriftTransport,
+    Balancer, Cluster, ClusterId, ClusterProtocol, EndpointId, PlanId, ProxyVersion, Query,
+    RouteId, ThriftTransport,
 };
 use rustls::ClientConfig;
 use rustls::client::Resumption;
@@ -488,6 +488,15 @@ impl Live {
         let plan = Rc::new(Plan { route: route.clone(), cluster: cluster.clone() });
         self.frame.plans.borrow_mut().insert(id, plan.clone());
         Some(plan)
+    }
+
+    /// Until when no endpoint of a cluster is up, by what this shard knows; `None` if one is.
+    pub(crate) fn down_until(&self, cluster: ClusterId, now: Instant) -> Option<Instant> {
+        let seat = self.frame.clusters.get(cluster.0 as usize)?;
+        let endpoints = seat.cluster.endpoints.iter().zip(&seat.endpoints);
+        let used = endpoints.filter(|(endpoint, _)| endpoint.weight > 0);
+        let until: Option<Vec<_>> = used.map(|(_, seat)| seat.down_until(now)).collect();
+        until?.into_iter().min()
     }
 
     fn uses(&self, identity: u64) -> bool {

@@ -275,6 +275,7 @@ fn faults_of_grpc_have_their_places() {
     let text = "version: 1\nlisteners:\n\
                 - {address: '127.0.0.1:1', protocols: [tcp], cluster: tcp, grpc_health: {}}\n\
                 - {address: '127.0.0.1:2', grpc_health: {services: [a.B, '']}}\n\
+                - {address: '127.0.0.1:3', grpc_health: {services: [app], clusters: [app, ap]}}\n\
                 clusters:\n  app: {endpoints: ['127.0.0.1:9001']}\n\
                 \x20 tcp: {endpoints: ['127.0.0.1:9002'], protocol: tcp}\nroutes:\n\
                 - id: all\n  cluster: app\n  grpc_web:\n\
@@ -284,14 +285,16 @@ fn faults_of_grpc_have_their_places() {
     let expected = "\
 r.yaml:3:73: `grpc_health` is for listeners that take requests
 r.yaml:4:52: a service's name has 1 to 1024 bytes
-r.yaml:12:5: cluster `app` has protocol http1, not http2
-r.yaml:12:20: `*` is every origin: it stands alone
-r.yaml:12:20: `https://a.b/` is no origin like https://example.com
-r.yaml:12:20: `HTTPS://a.b` is no origin like https://example.com
-r.yaml:12:20: `a.b` is no origin like https://example.com
-r.yaml:13:20: `x y` is no name of a field
-r.yaml:14:21: `` is no name of a field
-r.yaml:15:24: a message has 1 to 4294967295 bytes";
+r.yaml:5:69: two services are called `app`
+r.yaml:5:69: unknown cluster `ap` (did you mean `app`?)
+r.yaml:13:5: cluster `app` has protocol http1, not http2
+r.yaml:13:20: `*` is every origin: it stands alone
+r.yaml:13:20: `https://a.b/` is no origin like https://example.com
+r.yaml:13:20: `HTTPS://a.b` is no origin like https://example.com
+r.yaml:13:20: `a.b` is no origin like https://example.com
+r.yaml:14:20: `x y` is no name of a field
+r.yaml:15:21: `` is no name of a field
+r.yaml:16:24: a message has 1 to 4294967295 bytes";
     assert_eq!(faults(text), expected);
 }
 
