@@ -155,8 +155,9 @@ impl Web {
              idle: {{endpoints: ['{}'], protocol: http2}}}}\n\
              routes:\n\
              - {{id: buffered, match: {{path: /*, headers: {{x-buffer: '1'}}}}, cluster: orders, \
-             grpc_web: &web {{allow_origins: ['{PAGE}'], allow_headers: [x-sent], \
-             expose_headers: [x-quota], message_bytes_max: 1MiB}}, buffer: {{request: 1MiB}}}}\n\
+             grpc_web: &web {{allow_origins: ['{PAGE}'], allow_credentials: true, \
+             allow_headers: [x-sent], expose_headers: [x-quota], message_bytes_max: 1MiB}}, \
+             buffer: {{request: 1MiB}}}}\n\
              - {{id: brief, match: {{path: {BEGIN}}}, cluster: orders, grpc_web: *web, \
              timeout: 700ms}}\n\
              - {{id: brief_buffered, match: {{path: {BEGIN}, headers: {{x-buffer: '1'}}}}, \
@@ -292,8 +293,15 @@ fn calls_of_grpc_web_over_http2() {
             assert!(reply.ends_with(&vector(want)), "{}", reply.escape_ascii());
             let head = String::from_utf8_lossy(&reply).into_owned();
             assert!(head.contains(&format!("access-control-allow-origin: {PAGE}\r\n")), "{head}");
+            assert!(head.contains("access-control-allow-credentials: true\r\n"), "{head}");
             assert!(head.contains("x-quota: 7\r\n") && head.contains(",x-quota\r\n"), "{head}");
         }
+    }
+    for origin in ["x-none: 1", "origin: https://other.test"] {
+        let fields = ["content-type: application/grpc-web-text", origin];
+        let reply = web.curl(addresses[0], "http", &fields, b"AAAAAAYKAmhpECk=");
+        let head = String::from_utf8_lossy(&reply).into_owned();
+        assert!(head.contains("x-quota: 7\r\n") && !head.contains("access-control"), "{head}");
     }
     let reply = web.curl(addresses[0], "http", &["content-type: application/grpc-web-text"], b"*");
     let head = String::from_utf8_lossy(&reply).into_owned();
@@ -364,6 +372,7 @@ fn a_page_asks_before_it_calls() {
     let allowed = ask(PAGE, "POST");
     assert_eq!(allowed.status, 204, "{allowed:?}");
     assert_eq!(allowed.field("access-control-allow-origin"), Some(PAGE));
+    assert_eq!(allowed.field("access-control-allow-credentials"), Some("true"));
     assert_eq!(allowed.field("access-control-allow-methods"), Some("POST"));
     let fields = "content-type,x-grpc-web,x-user-agent,grpc-timeout,x-sent";
     assert_eq!(allowed.field("access-control-allow-headers"), Some(fields));
@@ -371,6 +380,7 @@ fn a_page_asks_before_it_calls() {
     let refused = ask("https://other.test", "POST");
     assert_eq!((refused.status, refused.text().as_str()), (403, "403 origin_refused\n"));
     assert_eq!(refused.field("access-control-allow-origin"), None);
+    assert_eq!(refused.field("access-control-allow-credentials"), None);
     assert_eq!(ask(PAGE, "PUT").status, 404, "no route takes it");
     let reasons: Vec<_> = web.gateway.log(3).iter().map(|line| line["reason"].clone()).collect();
     assert_eq!(reasons, ["grpc_web_preflight", "origin_refused", "no_route"]);
@@ -400,6 +410,7 @@ fn a_reply_that_is_none_of_grpc_keeps_its_status() {
     let reply = client.reply().expect("a reply");
     assert_eq!((reply.status, reply.field("grpc-status")), (404, Some("12")), "{reply:?}");
     assert_eq!(reply.field("access-control-allow-origin"), Some("*"));
+    assert_eq!(reply.field("access-control-allow-credentials"), None);
     assert!(reply.text().contains("404"), "its body is there: {}", reply.text());
     assert_eq!(gateway.log(1)[0]["grpc_status"], 12);
 }

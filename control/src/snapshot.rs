@@ -195,6 +195,8 @@ pub struct RoutePlan {
 pub struct GrpcWebPlan {
     pub(crate) any_origin: bool,
     pub(crate) allow_origins: Vec<String>,
+    /// Their calls may carry cookies and certificates.
+    pub allow_credentials: bool,
     /// Fields that they may send: a list, as a header field has it.
     pub allow_headers: String,
     /// Fields that they may read.
