@@ -7,7 +7,7 @@ mod support;
 use std::net::SocketAddr;
 use std::process::{Command, Stdio};
 
-use support::{Client, Folder, Gateway, Origin, Setup, until};
+use support::{Authority, Client, Folder, Gateway, OpenSsl, Origin, Setup, until};
 
 /// Answers each request with its body; one for `/silent` never.
 fn echo() -> Origin {
@@ -131,6 +131,39 @@ fn calls_are_answered_in_their_own_terms() {
     gateway.until_idle();
 }
 
+/// One message tells of a hundred services, and more are refused.
+#[test]
+fn a_list_of_services_has_an_end() {
+    let folder = Folder::new();
+    let names = |count| (0..count).map(|n| format!("s{n}")).collect::<Vec<_>>().join(", ");
+    let config = format!(
+        "version: 1\nlisteners:\n\
+         - {{address: '127.0.0.1:0', grpc_health: {{services: [{}]}}}}\n\
+         - {{address: '127.0.0.2:0', grpc_health: {{services: [{}]}}}}\n\
+         clusters: {{c: {{endpoints: ['{}']}}}}\nroutes: [{{id: r, cluster: c}}]\n",
+        names(99),
+        names(100),
+        Origin::absent()
+    );
+    let gateway = Setup::config(&folder.write("ringway.yaml", config)).start();
+    let message = format!("@{}", folder.write("message", [0; 5]).display());
+    let ask = |address: SocketAddr| {
+        let url = format!("http://{address}/grpc.health.v1.Health/List");
+        let grpc = ["--header", "content-type: application/grpc", "--data-binary", &message];
+        curl(&[&["--include"], &grpc[..], &[&url]].concat())
+    };
+    let addresses = gateway.addresses();
+    let list = ask(addresses[0]);
+    assert!(list.contains("grpc-status: 0\r\n") && list.contains("\x03s98\x12"), "{list:?}");
+    let refused = ask(addresses[1]);
+    assert!(refused.contains("grpc-status: 8\r\n"), "{refused}");
+    assert!(refused.contains("grpc-message: grpc_health_list_too_long\r\n"), "{refused}");
+    let log = gateway.log(2);
+    assert_eq!((&log[0]["reason"], &log[0]["status"]), (&"grpc_health".into(), &200.into()));
+    let line = (&log[1]["reason"], &log[1]["status"], &log[1]["grpc_status"]);
+    assert_eq!(line, (&"grpc_health_list_too_long".into(), &503.into(), &8.into()));
+}
+
 /// A preface that comes byte by byte is one, and one that ends early is a bad request.
 #[test]
 fn the_first_bytes_tell() {
@@ -152,4 +185,142 @@ fn the_first_bytes_tell() {
     other.send("PR");
     other.send("OPFIND / HTTP/1.1\r\nHost: a\r\n\r\n");
     assert_eq!(other.reply().expect("a reply").status, 200, "no preface after all");
+}
+
+/// A gateway before a cluster of HTTP/2 in TLS, with so many retries.
+fn over_tls(folder: &Folder, endpoints: &str, retries: u32) -> Gateway {
+    let config = format!(
+        "version: 1\nlisteners: [{{address: '127.0.0.1:0'}}]\n\
+         clusters: {{c: {{endpoints: [{endpoints}], retries: {retries}, protocol: http2, \
+         tls: {{sni: edge.test, ca: ca.pem}}}}}}\n\
+         routes: [{{id: r, cluster: c}}]\n"
+    );
+    Setup::config(&folder.write("front.yaml", config)).start()
+}
+
+const NOT_AGREED: &str = "upstream_tls_no_application_protocol";
+
+fn certified() -> Folder {
+    let folder = Folder::new();
+    Authority::new(&folder, "ca").issue(&folder, "edge", &["edge.test"]);
+    folder
+}
+
+/// RFC 9113 section 3.3: HTTP/2 in TLS is agreed on by ALPN. Servers that know none, or offer
+/// something else, are sent nothing.
+#[test]
+fn an_upstream_that_does_not_agree_to_h2_is_sent_nothing() {
+    let folder = certified();
+    for args in [&[][..], &["-tls1_2"], &["-alpn", "http/1.1"]] {
+        let server = OpenSsl::start(&folder, args);
+        let gateway = over_tls(&folder, &format!("'{}'", server.address), 0);
+        let url = format!("http://{}/", gateway.address);
+        let reply = curl(&["--include", &url]);
+        assert!(reply.starts_with("HTTP/2 502"), "{reply}");
+        assert!(reply.ends_with(&format!("502 {NOT_AGREED}\n")), "{reply}");
+        let grpc = ["--include", "--data-binary", "", "--header", "content-type: application/grpc"];
+        let reply = curl(&[&grpc[..], &[&url]].concat());
+        assert!(reply.contains("grpc-status: 14\r\n"), "{reply}");
+        assert!(reply.contains(&format!("grpc-message: {NOT_AGREED}\r\n")), "{reply}");
+        assert!(gateway.log(2).iter().all(|line| line["reason"] == NOT_AGREED), "{args:?}");
+        let label = format!("result=\"{NOT_AGREED}\"");
+        assert_eq!(gateway.metric_of("ringway_upstream_tls_handshakes_total", &label), 2.0);
+        assert_eq!(gateway.metric("ringway_upstream_connect_failures_total"), 2.0);
+        let said = server.end();
+        assert!(!said.contains("PRI ") && !said.contains("POST"), "{args:?}: {said}");
+    }
+}
+
+/// As after a connection that was refused, another endpoint is asked.
+#[test]
+fn an_endpoint_that_agrees_to_h2_is_asked_instead() {
+    let folder = certified();
+    let origin = echo();
+    let config = format!(
+        "version: 1\nlisteners: [{{address: '127.0.0.1:0', tls: {{certificates: \
+         [{{cert: edge.pem, key: edge.key}}]}}}}]\n\
+         clusters: {{c: {{endpoints: ['{}']}}}}\nroutes: [{{id: r, cluster: c}}]\n",
+        origin.address
+    );
+    let behind = Setup::config(&folder.write("behind.yaml", config)).start();
+    let deaf = OpenSsl::start(&folder, &[]);
+    let endpoints = format!("'{}', '{}'", deaf.address, behind.address);
+    let gateway = over_tls(&folder, &endpoints, 1);
+    let url = format!("http://{}/", gateway.address);
+    for _ in 0..4 {
+        assert_eq!(curl(&["--data-binary", "hello", &url]), "hello");
+    }
+    let retried = gateway.metric_of("ringway_retries_total", NOT_AGREED);
+    assert!(retried > 0.0, "round robin begins somewhere, and has asked both");
+    assert!(behind.log(4).iter().all(|line| line["protocol"] == "http/2"));
+    let said = deaf.end();
+    assert!(!said.contains("PRI "), "{said}");
+}
+
+/// Frames of a request: HEADERS whose fields stand for themselves, without END_STREAM.
+fn request(stream: u8, fields: &[(&str, &str)]) -> Vec<u8> {
+    let mut block = Vec::new();
+    for (name, value) in fields {
+        block.push(0);
+        for text in [name, value] {
+            block.push(u8::try_from(text.len()).expect("a short text"));
+            block.extend_from_slice(text.as_bytes());
+        }
+    }
+    let length = u8::try_from(block.len()).expect("a short head");
+    [&[0, 0, length, 1, 4, 0, 0, 0, stream], &block[..]].concat()
+}
+
+const CALL: [(&str, &str); 5] = [
+    (":method", "POST"),
+    (":scheme", "http"),
+    (":path", "/silent"),
+    (":authority", "a"),
+    ("content-type", "application/grpc"),
+];
+
+/// Reads on to the next RST_STREAM: its stream and its code.
+fn next_reset(client: &mut Client) -> (u8, u8) {
+    loop {
+        let head = client.exactly(9).expect("a frame's head");
+        let length = usize::from(head[1]) << 8 | usize::from(head[2]);
+        let payload = client.exactly(length).expect("a frame's payload");
+        if head[3] == 3 {
+            return (head[8], payload[3]);
+        }
+    }
+}
+
+/// What the wire refuses is no exchange, but a call, counted and logged as its caller is told.
+#[test]
+fn calls_that_are_refused_are_counted() {
+    let origin = echo();
+    let gateway = Setup::upstream(origin.address).flag("--h2-streams-max", "1").start();
+    let mut client = Client::connect(gateway.address);
+    client.send(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0");
+    client.send(request(1, &[&CALL[..], &[("connection", "x")]].concat()));
+    assert_eq!(next_reset(&mut client), (1, 1), "PROTOCOL_ERROR");
+    client.send(request(3, &CALL));
+    client.send(request(5, &CALL));
+    assert_eq!(next_reset(&mut client), (5, 7), "REFUSED_STREAM");
+    client.send(request(7, &CALL[..4]));
+    assert_eq!(next_reset(&mut client), (7, 7), "REFUSED_STREAM, of no call");
+    drop(client);
+    let log = gateway.log(4);
+    let said: Vec<_> = log
+        .iter()
+        .map(|line| format!("{} {} {}", line["status"], line["grpc_status"], line["reason"]))
+        .collect();
+    let want = [
+        "400 13 \"connection_field\"",
+        "503 14 \"stream_refused\"",
+        "503 null \"stream_refused\"",
+        "499 1 \"client_gone\"",
+    ];
+    assert_eq!(said, want);
+    for (status, cluster) in [("13", ""), ("14", ""), ("1", "upstream")] {
+        let labels = format!("{{cluster=\"{cluster}\",grpc_status=\"{status}\"}}");
+        assert_eq!(gateway.metric_of("ringway_grpc_calls_total", &labels), 1.0, "{labels}");
+    }
+    assert_eq!(gateway.metric("ringway_grpc_calls_total"), 3.0);
 }

@@ -3,12 +3,12 @@
 
 mod support;
 
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Child, Command, Output, Stdio};
 
-use support::{Authority, Client, Folder, Gateway, Origin, Setup, until};
+use support::{Authority, Client, Folder, Gateway, OpenSsl, Origin, Setup, until};
 
 /// A folder with an authority `ca`, a second one, and certificates of both.
 fn folder() -> (Folder, Authority) {
@@ -373,28 +373,15 @@ fn an_upstream_without_tls_is_502_and_a_silent_one_504() {
 #[test]
 fn a_reply_without_a_length_cannot_be_cut_unnoticed() {
     let (folder, _) = folder();
-    let upstream = Origin::absent();
-    let mut command = Command::new("openssl");
-    command.args(["s_server", "-accept", &upstream.to_string(), "-cert", "edge.pem"]);
-    command.args(["-key", "edge.key"]).current_dir(folder.path());
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
-    let mut server = command.spawn().expect("openssl runs");
-    let mut said = BufReader::new(server.stdout.take().expect("standard output is piped")).lines();
-    let mut wait_for = |words: &str| {
-        let mut lines = said.by_ref().map_while(Result::ok);
-        assert!(lines.any(|line| line.contains(words)), "{words} is never said");
-    };
-    wait_for("ACCEPT");
+    let mut server = OpenSsl::start(&folder, &[]);
     let tls = "sni: edge.test, ca: ca.pem";
-    let gateway = towards(&folder, &upstream.to_string(), tls, &[]);
+    let gateway = towards(&folder, &server.address.to_string(), tls, &[]);
     let mut client = gateway.client();
     client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
-    wait_for("GET / HTTP/1.1");
-    let mut stdin = server.stdin.take().expect("standard input is piped");
-    stdin.write_all(b"HTTP/1.1 200 OK\r\n\r\nhalf of it\n").unwrap();
+    server.wait_for("GET / HTTP/1.1");
+    server.send(b"HTTP/1.1 200 OK\r\n\r\nhalf of it\n");
     assert_eq!(client.head().expect("the reply's head").status, 200);
-    server.kill().unwrap();
-    server.wait().unwrap();
+    server.end();
     let rest = client.rest();
     let is_whole = rest.as_ref().is_ok_and(|rest| rest.ends_with(b"0\r\n\r\n"));
     assert!(!is_whole, "{rest:?}");

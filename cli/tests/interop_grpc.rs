@@ -6,8 +6,8 @@ mod support;
 
 use std::collections::BTreeSet;
 use std::env;
-use std::io::{BufRead, BufReader};
-use std::net::{SocketAddr, TcpStream};
+use std::io::{BufRead, BufReader, Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 
@@ -52,11 +52,11 @@ impl Drop for Script {
 }
 
 /// Listeners `h2c` and `tls`, and what follows them.
-fn config(folder: &Folder, services: &str, rest: &str) -> PathBuf {
+fn config(folder: &Folder, health: &str, rest: &str) -> PathBuf {
     let text = format!(
         "version: 1\n\
          listeners:\n\
-         - {{name: h2c, address: '127.0.0.1:0', grpc_health: &health {{services: [{services}]}}}}\n\
+         - {{name: h2c, address: '127.0.0.1:0', grpc_health: &health {{{health}}}}}\n\
          - {{name: tls, address: '127.0.0.2:0', grpc_health: *health, tls: {{certificates: \
          [{{cert: edge.pem, key: edge.key}}]}}}}\n{rest}"
     );
@@ -76,7 +76,7 @@ fn each(lines: &[&str]) -> BTreeSet<String> {
 fn the_health_service_tells_changes() {
     let folder = Folder::new();
     Authority::new(&folder, "ca").issue(&folder, "edge", &["edge.test"]);
-    let file = config(&folder, "shop.v1.Orders", NO_ROUTES);
+    let file = config(&folder, "services: [shop.v1.Orders], clusters: [c]", NO_ROUTES);
     let mut gateway = Setup::config(&file).flag("--drain-grace", "300ms").start();
     let addresses = gateway.addresses();
     let args = [
@@ -86,7 +86,7 @@ fn the_health_service_tells_changes() {
     ];
     let mut script = Script::start("health_cases.py", &args);
     assert_eq!(script.lines(4), each(&["all SERVING", "shop.v1.Orders SERVING"]));
-    config(&folder, "shop.v1.Other", NO_ROUTES);
+    config(&folder, "services: [shop.v1.Other]", NO_ROUTES);
     gateway.signal("HUP");
     assert_eq!(script.lines(2), each(&["shop.v1.Orders SERVICE_UNKNOWN"]), "a reload is told");
     gateway.signal("TERM");
@@ -98,6 +98,38 @@ fn the_health_service_tells_changes() {
     let statuses: BTreeSet<_> = log.iter().map(|line| line["grpc_status"].to_string()).collect();
     let want = ["0", "1", "12", "13", "14", "5", "8"];
     assert_eq!(statuses, want.map(str::to_owned).into());
+}
+
+/// A cluster is down while no connection to it can be made, and is given another chance later.
+#[test]
+fn the_health_of_a_cluster_is_told() {
+    let folder = Folder::new();
+    Authority::new(&folder, "ca").issue(&folder, "edge", &["edge.test"]);
+    let origin = Origin::absent();
+    let rest =
+        format!("clusters: {{c: {{endpoints: ['{origin}']}}}}\nroutes: [{{id: r, cluster: c}}]\n");
+    let gateway = Setup::config(&config(&folder, "clusters: [c]", &rest)).start();
+    let target = format!("h2c={}", gateway.addresses()[0]);
+    let ca = folder.file("ca.pem").display().to_string();
+    let mut script = Script::start("health_cases.py", &[ca, "watch=c".to_owned(), target]);
+    let mut next = || script.line().expect("one more line");
+    assert_eq!(next(), "h2c c SERVING", "nothing else is known");
+    let mut client = gateway.client();
+    assert_eq!(client.get("/").status, 502);
+    assert_eq!(next(), "h2c c NOT_SERVING");
+    let listener = TcpListener::bind(origin).expect("a port that was free");
+    let answer = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().expect("a connection");
+        stream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").expect("a client that reads");
+        let _ = stream.read_to_end(&mut Vec::new());
+    });
+    assert_eq!(client.get("/").status, 204);
+    assert_eq!(next(), "h2c c SERVING", "it has come back");
+    // Its link ends with the thread, once the gateway has closed it for idleness.
+    answer.join().expect("a thread that ends");
+    assert_eq!(client.get("/").status, 502);
+    assert_eq!(next(), "h2c c NOT_SERVING");
+    assert_eq!(next(), "h2c c SERVING", "without a further request");
 }
 
 /// A gateway in front of a server of grpcio.
@@ -123,8 +155,9 @@ impl Web {
              idle: {{endpoints: ['{}'], protocol: http2}}}}\n\
              routes:\n\
              - {{id: buffered, match: {{path: /*, headers: {{x-buffer: '1'}}}}, cluster: orders, \
-             grpc_web: &web {{allow_origins: ['{PAGE}'], allow_headers: [x-sent], \
-             expose_headers: [x-quota], message_bytes_max: 1MiB}}, buffer: {{request: 1MiB}}}}\n\
+             grpc_web: &web {{allow_origins: ['{PAGE}'], allow_credentials: true, \
+             allow_headers: [x-sent], expose_headers: [x-quota], message_bytes_max: 1MiB}}, \
+             buffer: {{request: 1MiB}}}}\n\
              - {{id: brief, match: {{path: {BEGIN}}}, cluster: orders, grpc_web: *web, \
              timeout: 700ms}}\n\
              - {{id: brief_buffered, match: {{path: {BEGIN}, headers: {{x-buffer: '1'}}}}, \
@@ -260,8 +293,15 @@ fn calls_of_grpc_web_over_http2() {
             assert!(reply.ends_with(&vector(want)), "{}", reply.escape_ascii());
             let head = String::from_utf8_lossy(&reply).into_owned();
             assert!(head.contains(&format!("access-control-allow-origin: {PAGE}\r\n")), "{head}");
+            assert!(head.contains("access-control-allow-credentials: true\r\n"), "{head}");
             assert!(head.contains("x-quota: 7\r\n") && head.contains(",x-quota\r\n"), "{head}");
         }
+    }
+    for origin in ["x-none: 1", "origin: https://other.test"] {
+        let fields = ["content-type: application/grpc-web-text", origin];
+        let reply = web.curl(addresses[0], "http", &fields, b"AAAAAAYKAmhpECk=");
+        let head = String::from_utf8_lossy(&reply).into_owned();
+        assert!(head.contains("x-quota: 7\r\n") && !head.contains("access-control"), "{head}");
     }
     let reply = web.curl(addresses[0], "http", &["content-type: application/grpc-web-text"], b"*");
     let head = String::from_utf8_lossy(&reply).into_owned();
@@ -332,6 +372,7 @@ fn a_page_asks_before_it_calls() {
     let allowed = ask(PAGE, "POST");
     assert_eq!(allowed.status, 204, "{allowed:?}");
     assert_eq!(allowed.field("access-control-allow-origin"), Some(PAGE));
+    assert_eq!(allowed.field("access-control-allow-credentials"), Some("true"));
     assert_eq!(allowed.field("access-control-allow-methods"), Some("POST"));
     let fields = "content-type,x-grpc-web,x-user-agent,grpc-timeout,x-sent";
     assert_eq!(allowed.field("access-control-allow-headers"), Some(fields));
@@ -339,6 +380,7 @@ fn a_page_asks_before_it_calls() {
     let refused = ask("https://other.test", "POST");
     assert_eq!((refused.status, refused.text().as_str()), (403, "403 origin_refused\n"));
     assert_eq!(refused.field("access-control-allow-origin"), None);
+    assert_eq!(refused.field("access-control-allow-credentials"), None);
     assert_eq!(ask(PAGE, "PUT").status, 404, "no route takes it");
     let reasons: Vec<_> = web.gateway.log(3).iter().map(|line| line["reason"].clone()).collect();
     assert_eq!(reasons, ["grpc_web_preflight", "origin_refused", "no_route"]);
@@ -368,6 +410,7 @@ fn a_reply_that_is_none_of_grpc_keeps_its_status() {
     let reply = client.reply().expect("a reply");
     assert_eq!((reply.status, reply.field("grpc-status")), (404, Some("12")), "{reply:?}");
     assert_eq!(reply.field("access-control-allow-origin"), Some("*"));
+    assert_eq!(reply.field("access-control-allow-credentials"), None);
     assert!(reply.text().contains("404"), "its body is there: {}", reply.text());
     assert_eq!(gateway.log(1)[0]["grpc_status"], 12);
 }

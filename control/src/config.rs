@@ -97,6 +97,9 @@ pub(crate) struct GrpcHealthSpec {
     /// Names beside the empty one.
     #[serde(default)]
     pub(crate) services: Vec<String>,
+    /// Clusters that are services of their own names.
+    #[serde(default)]
+    pub(crate) clusters: Vec<String>,
 }
 
 /// TLS on a listener.

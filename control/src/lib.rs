@@ -35,7 +35,7 @@ pub use routes::{
 };
 pub use settings::{Applies, Kind, REGISTRY, Setting, Settings, Source, Unit};
 pub use snapshot::{
-    ErrorPage, ErrorPages, GrpcHealth, GrpcWebPlan, ListenerPlan, ProxyHeaders, RoutePlan,
-    Snapshot, SniRoutes, Speaks,
+    ErrorPage, ErrorPages, GrpcHealth, GrpcWebPlan, HealthOf, ListenerPlan, ProxyHeaders,
+    RoutePlan, Snapshot, SniRoutes, Speaks,
 };
 pub use source::{Sources, load, reload};

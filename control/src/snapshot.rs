@@ -7,7 +7,7 @@
 //! Invariants: every `RoutePlan::cluster` is a position in `clusters`; the plan and the name of
 //! every rule of the table, and of every `tcp` listener, are in `routes`; generations only grow.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -134,13 +134,27 @@ impl SniRoutes {
 /// Services that a listener's health service knows beside the one without a name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct GrpcHealth {
-    pub(crate) services: BTreeSet<String>,
+    pub(crate) services: BTreeMap<String, HealthOf>,
+}
+
+/// Whose health a service is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HealthOf {
+    /// The gateway's own.
+    Gateway,
+    /// That of a cluster.
+    Cluster(ClusterId),
 }
 
 impl GrpcHealth {
-    /// Whether it knows one.
-    pub fn has(&self, service: &str) -> bool {
-        self.services.contains(service)
+    /// Whose health a service is, if it is known.
+    pub fn find(&self, service: &str) -> Option<HealthOf> {
+        self.services.get(service).copied()
+    }
+
+    /// All of them, in the order of their names.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, HealthOf)> {
+        self.services.iter().map(|(service, of)| (service.as_str(), *of))
     }
 }
 
@@ -181,6 +195,8 @@ pub struct RoutePlan {
 pub struct GrpcWebPlan {
     pub(crate) any_origin: bool,
     pub(crate) allow_origins: Vec<String>,
+    /// Their calls may carry cookies and certificates.
+    pub allow_credentials: bool,
     /// Fields that they may send: a list, as a header field has it.
     pub allow_headers: String,
     /// Fields that they may read.

@@ -40,6 +40,9 @@ pub(crate) async fn forward(
         };
         track.begin_try(&endpoint);
         let result = attempt(track, down, (&endpoint, fresh), request, body).await;
+        if let Err(failure) = &result {
+            endpoint.failed(&track.state, failure);
+        }
         match result {
             Err(failure) if tries_left > 0 && may_repeat(track, &failure, idempotent, body) => {
                 track.state.metrics.word(WordFamily::Retries, failure.reason());

@@ -471,9 +471,9 @@ impl Conn {
                 (id, Item::Data(core.kept(id, chunk), end), end)
             }
             Received::Trailers(id, head) => (id, Item::Trailers(head), true),
-            Received::Reset(id, fault, _) if id == StreamId::NONE => {
+            Received::Refused(fault, is_call) => {
                 drop(guard);
-                self.state.refused(self, fault);
+                self.state.refused(self, fault, is_call);
                 return None;
             }
             Received::Reset(id, fault, unprocessed) => {
@@ -647,7 +647,7 @@ impl Conn {
                     self.state.metrics.word(WordFamily::ConnectionCloses, word);
                     self.state.log_refusal(self, word);
                 }
-                fault => self.state.refused(self, fault),
+                fault => self.state.refused(self, fault, false),
             }
         }
     }

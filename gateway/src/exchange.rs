@@ -370,7 +370,7 @@ impl Track {
             endpoint: Cell::new(None),
             route: OnceCell::new(),
             status: Cell::new(0),
-            call: Cell::new(grpc::is_call(request)),
+            call: Cell::new(protocols::grpc::is_call(request)),
             web: OnceCell::new(),
             grpc_status: Cell::new(None),
             reason: Cell::new(""),

@@ -60,6 +60,8 @@ pub(crate) enum Cause {
     /// The cluster reads another encoding of Thrift than the call's.
     EncodingMismatch,
     FirstByteTimeout,
+    /// A list of more services than the health service tells in one message.
+    HealthListTooLong,
     /// Every link of the endpoint is busy and none came free in time.
     LinksExhausted,
     /// The request was here before, more often than a chain of gateways is long.
@@ -126,7 +128,7 @@ impl Failure {
             Cause::LoopDetected | Cause::TraceRefused => Side::Downstream,
             Cause::ClientGone | Cause::ClientFault(_) | Cause::WriteStalled => Side::Downstream,
             Cause::BufferBudget | Cause::BufferPressure | Cause::LinksExhausted => Side::Ringway,
-            Cause::NoEndpoint | Cause::NoRoute => Side::Ringway,
+            Cause::HealthListTooLong | Cause::NoEndpoint | Cause::NoRoute => Side::Ringway,
             Cause::EncodingMismatch | Cause::ProtocolMismatch => Side::Ringway,
             Cause::Panic | Cause::RequestTimeout | Cause::Stopping => Side::Ringway,
             Cause::TunnelIdle => Side::Ringway,
@@ -152,7 +154,7 @@ impl Failure {
             Cause::TraceRefused => 405,
             Cause::EncodingMismatch | Cause::ProtocolMismatch => 501,
             Cause::BufferBudget | Cause::BufferPressure | Cause::LinksExhausted => 503,
-            Cause::NoEndpoint | Cause::Stopping => 503,
+            Cause::HealthListTooLong | Cause::NoEndpoint | Cause::Stopping => 503,
             Cause::ConnectRefused | Cause::UpstreamFault(_) => 502,
             Cause::UpstreamTls(TlsFault::Timeout) => 504,
             Cause::UpstreamTls(_) => 502,
@@ -179,6 +181,7 @@ impl Failure {
             Cause::ConnectTimeout => "upstream_connect_timeout",
             Cause::EncodingMismatch => "thrift_protocol_mismatch",
             Cause::FirstByteTimeout => "upstream_first_byte_timeout",
+            Cause::HealthListTooLong => "grpc_health_list_too_long",
             Cause::LinksExhausted => "upstream_links_exhausted",
             Cause::LoopDetected => "loop_detected",
             Cause::NoEndpoint => "no_endpoint",

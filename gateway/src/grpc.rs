@@ -9,16 +9,11 @@
 
 use std::time::{Duration, Instant};
 
+use protocols::Head;
 use protocols::grpc::health::BadRequest;
 use protocols::grpc::{self, Code};
-use protocols::{Head, Name};
 
 use crate::failure::{Cause, Failure, Stage};
-
-/// Whether a request is a gRPC call.
-pub(crate) fn is_call(request: &Head) -> bool {
-    request.known(Name::ContentType).is_some_and(grpc::is_content_type)
-}
 
 /// When a call that began then has to be over, if its caller says. Not for other requests.
 ///
@@ -56,7 +51,7 @@ pub(crate) fn code(failure: &Failure) -> Code {
         }
         Cause::ClientGone | Cause::WriteStalled => Code::Cancelled,
         Cause::NoRoute | Cause::ProtocolMismatch => Code::Unimplemented,
-        Cause::BodyTooLarge => Code::ResourceExhausted,
+        Cause::BodyTooLarge | Cause::HealthListTooLong => Code::ResourceExhausted,
         Cause::BadGrpcTimeout => Code::Internal,
         Cause::BadGrpcWeb(bad) => bad.code(),
         Cause::BadHealthRequest(bad) => bad.code(),
@@ -126,6 +121,7 @@ mod tests {
         assert_eq!(of(Cause::ConnectRefused), "14");
         assert_eq!(of(Cause::ConnectTimeout), "14");
         assert_eq!(of(Cause::BodyTooLarge), "8");
+        assert_eq!(of(Cause::HealthListTooLong), "8");
         assert_eq!(of(Cause::BadGrpcTimeout), "13");
         assert_eq!(of(Cause::ClientGone), "1");
         assert_eq!(of(Cause::Stopping), "14");

@@ -1,17 +1,21 @@
 //! The gRPC health service of the gateway itself: `grpc.health.v1.Health`, where a listener has it.
 //!
 //! The service without a name is the gateway: it takes calls until it is told to leave. A listener
-//! may name others, which take calls while the gateway does. `Watch` says how a service is, and
-//! again whenever that changes, until the gateway stops.
+//! may name others, which take calls while the gateway does, and clusters, which also have to have
+//! an endpoint that is up. `Watch` says how a service is, and again whenever that changes, until
+//! the gateway stops.
 //!
-//! Not here: looking at endpoints; nothing is asked of an upstream. A `Watch` costs its exchange
-//! and one place among the [`Watchers`], which are looked at when a snapshot is adopted and when
-//! the gateway leaves.
+//! Not here: looking at endpoints; nothing is asked of an upstream, and a cluster's health is what
+//! this shard knows from its requests. A `Watch` costs its exchange and one place among the
+//! [`Watchers`], which are looked at when a snapshot is adopted, when an endpoint goes down or
+//! comes back, and when the gateway leaves.
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::task::{Context, Poll, Waker};
+use std::time::Instant;
 
+use control::HealthOf;
 use engine::Buf;
 use protocols::grpc::health::{self, Serving};
 use protocols::grpc::{self, Code};
@@ -46,9 +50,10 @@ pub(crate) async fn answer(
     end: bool,
 ) -> Result<(), Failure> {
     let path = request.path().strip_prefix(health::PATH);
-    let watches = match path {
-        Some(b"Check") => false,
-        Some(b"Watch") => true,
+    let method = match path {
+        Some(b"Check") => Method::Check,
+        Some(b"List") => Method::List,
+        Some(b"Watch") => Method::Watch,
         _ => return failed(Cause::NoRoute),
     };
     track.limit_call(request)?;
@@ -58,19 +63,46 @@ pub(crate) async fn answer(
         body = stored.joined();
     }
     let bad = |bad| Failure::new(Stage::Route, Cause::BadHealthRequest(bad));
+    if method == Method::List {
+        health::list_asked(&body).map_err(bad)?;
+        return list(track, down, request).await;
+    }
     let service = health::service_asked(&body).map_err(bad)?;
-    match watches {
-        true => watch(track, down, request, service).await,
-        false => check(track, down, request, service).await,
+    match method {
+        Method::Watch => watch(track, down, request, service).await,
+        _ => check(track, down, request, service).await,
     }
 }
 
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Method {
+    Check,
+    List,
+    Watch,
+}
+
 async fn check(track: &Track, down: &End, request: &Head, service: &str) -> Result<(), Failure> {
-    let Some(serving) = serving(&track.state, down.conn(), service) else {
+    let Some(Health { serving, .. }) = health_of(&track.state, down.conn(), service) else {
         return unknown(track, down, request);
     };
     begin(track, down, request)?;
-    tell(track, down, serving).await?;
+    tell(track, down, &serving.message()).await?;
+    finish(track, down, Code::Ok, b"")
+}
+
+/// Tells of all services that the listener knows.
+async fn list(track: &Track, down: &End, request: &Head) -> Result<(), Failure> {
+    let live = track.state.live();
+    let listener = live.listener(down.conn().listener());
+    let known = listener.and_then(|plan| plan.grpc_health.clone()).unwrap_or_default();
+    if known.iter().count() >= SERVICES_LISTED_MAX {
+        return failed(Cause::HealthListTooLong);
+    }
+    let named = std::iter::once(("", HealthOf::Gateway)).chain(known.iter());
+    let named = named.map(|(service, of)| (service, Health::of(&track.state, of).serving));
+    let message = health::list(named);
+    begin(track, down, request)?;
+    tell(track, down, &message).await?;
     finish(track, down, Code::Ok, b"")
 }
 
@@ -79,27 +111,53 @@ async fn watch(track: &Track, down: &End, request: &Head, service: &str) -> Resu
     begin(track, down, request)?;
     let mut told = None;
     loop {
-        let now = serving(&track.state, down.conn(), service).unwrap_or(Serving::Unknown);
-        if told != Some(now) {
-            tell(track, down, now).await?;
-            told = Some(now);
+        let now = health_of(&track.state, down.conn(), service);
+        let Health { serving, until } = now.unwrap_or(Health::UNKNOWN);
+        if told != Some(serving) {
+            tell(track, down, &serving.message()).await?;
+            told = Some(serving);
         }
         if track.state.stop.is_set() {
             return finish(track, down, Code::Unavailable, b"stopping");
         }
-        poll_fn(|cx| seat.poll_change(cx)).await;
+        track.wake_at(until);
+        poll_fn(|cx| match until {
+            Some(until) if track.state.shard.now() >= until => Poll::Ready(()),
+            _ => seat.poll_change(cx),
+        })
+        .await;
+        track.wake_at(None);
     }
 }
 
-/// How a service is now; `None` for one that the listener does not name.
-fn serving(state: &State, conn: &Conn, service: &str) -> Option<Serving> {
+/// How a service is now.
+struct Health {
+    serving: Serving,
+    /// It may be another one then, without anything that is told.
+    until: Option<Instant>,
+}
+
+impl Health {
+    const UNKNOWN: Health = Health { serving: Serving::Unknown, until: None };
+
+    fn of(state: &State, of: HealthOf) -> Health {
+        let until = match of {
+            _ if state.leaving.get() || state.stop.is_set() => {
+                return Health { serving: Serving::No, until: None };
+            }
+            HealthOf::Gateway => None,
+            HealthOf::Cluster(id) => state.live().down_until(id, state.shard.now()),
+        };
+        Health { serving: if until.is_some() { Serving::No } else { Serving::Yes }, until }
+    }
+}
+
+/// How a service is; `None` for one that the listener does not name.
+fn health_of(state: &State, conn: &Conn, service: &str) -> Option<Health> {
     let live = state.live();
     let known = live.listener(conn.listener())?.grpc_health.as_ref()?;
-    if !service.is_empty() && !known.has(service) {
-        return None;
-    }
-    let leaves = state.leaving.get() || state.stop.is_set();
-    Some(if leaves { Serving::No } else { Serving::Yes })
+    let of = if service.is_empty() { HealthOf::Gateway } else { known.find(service)? };
+    Some(Health::of(state, of))
 }
 
 /// Sends the head of a reply with messages.
@@ -117,8 +175,8 @@ fn begin(track: &Track, down: &End, request: &Head) -> Result<(), Failure> {
 }
 
 /// Sends a message as soon as the client has room for it, which it must have in time.
-async fn tell(track: &Track, down: &End, serving: Serving) -> Result<(), Failure> {
-    let mut rest = Some(Buf::copy_of(&serving.message()));
+async fn tell(track: &Track, down: &End, message: &[u8]) -> Result<(), Failure> {
+    let mut rest = Some(Buf::copy_of(message));
     track.reply_waits(true);
     while let Some(next) = rest {
         let ready = poll_fn(|cx| down.poll_ready(cx)).await;
@@ -126,7 +184,7 @@ async fn tell(track: &Track, down: &End, serving: Serving) -> Result<(), Failure
         rest = down.send_data(next, false).map_err(|Gone| left())?;
     }
     track.reply_progress();
-    track.bytes_out.set(track.bytes_out.get() + serving.message().len() as u64);
+    track.bytes_out.set(track.bytes_out.get() + message.len() as u64);
     Ok(())
 }
 
@@ -160,6 +218,8 @@ fn failed<T>(cause: Cause) -> Result<T, Failure> {
     Err(Failure::new(Stage::Route, cause))
 }
 
+/// Services in one message of a list, as grpc-go has it: 100 KiB of names at most.
+const SERVICES_LISTED_MAX: usize = 100;
 /// The reason word of an answered call.
 const REASON: &str = "grpc_health";
 

@@ -21,11 +21,12 @@ use control::certs::{ClientTls, ServerTls};
 use control::{ErrorPage, GrpcWebPlan, ListenerPlan, RoutePlan, Snapshot, Speaks};
 use engine::{Address, Shard, Timer};
 use observe::{CallSeat, Gauge, Metric, Recorder, ShardMetrics, WordFamily};
+use protocols::grpc::Code;
 use protocols::thrift::Encoding;
 use protocols::{AnyWire, Fault, Head, Length, Name, Role, WireSpec};
 use router::{
-    Balancer, Cluster, ClusterProtocol, EndpointId, PlanId, ProxyVersion, Query, RouteId,
-    ThriftTransport,
+    Balancer, Cluster, ClusterId, ClusterProtocol, EndpointId, PlanId, ProxyVersion, Query,
+    RouteId, ThriftTransport,
 };
 use rustls::ClientConfig;
 use rustls::client::Resumption;
@@ -259,27 +260,34 @@ impl State {
         }
     }
 
-    /// A request was refused by the wire before it became an exchange.
-    pub(crate) fn refused(&self, conn: &Conn, fault: Fault) {
+    /// A request was refused by the wire before it became an exchange. A call comes to what its
+    /// caller makes of the status: a stream that was reset for a fault of the head is INTERNAL as
+    /// 400 is, one that was refused is UNAVAILABLE as 503 is.
+    pub(crate) fn refused(&self, conn: &Conn, fault: Fault, is_call: bool) {
         if fault.status() == 0 {
             return;
+        }
+        let grpc_status = is_call.then(|| Code::from_http(fault.status()) as u32);
+        if let Some(status) = grpc_status {
+            self.metrics.call(CallSeat::NOWHERE, status);
         }
         self.metrics.add(Metric::RequestsStarted, 1);
         self.metrics.request(fault.status(), 0, 0);
         self.metrics.word(WordFamily::LocalReplies, fault.reason());
-        self.log(conn, fault.status(), fault.reason());
+        self.log(conn, (fault.status(), grpc_status), fault.reason());
     }
 
     /// A connection was refused before its wire began.
     pub(crate) fn log_refusal(&self, conn: &Conn, reason: &'static str) {
-        self.log(conn, 0, reason);
+        self.log(conn, (0, None), reason);
     }
 
     /// Writes a line of the log for what never became an exchange.
-    fn log(&self, conn: &Conn, status: u16, reason: &'static str) {
+    fn log(&self, conn: &Conn, (status, grpc_status): (u16, Option<u32>), reason: &'static str) {
         let Some(mut record) = self.recorder.begin() else { return };
         record.at = Some(self.shard.wall());
         record.status = status;
+        record.grpc_status = grpc_status;
         record.reason = reason;
         record.peer = exchange::place(&conn.stream.peer());
         record.generation = self.live().generation();
@@ -480,6 +488,15 @@ impl Live {
         let plan = Rc::new(Plan { route: route.clone(), cluster: cluster.clone() });
         self.frame.plans.borrow_mut().insert(id, plan.clone());
         Some(plan)
+    }
+
+    /// Until when no endpoint of a cluster is up, by what this shard knows; `None` if one is.
+    pub(crate) fn down_until(&self, cluster: ClusterId, now: Instant) -> Option<Instant> {
+        let seat = self.frame.clusters.get(cluster.0 as usize)?;
+        let endpoints = seat.cluster.endpoints.iter().zip(&seat.endpoints);
+        let used = endpoints.filter(|(endpoint, _)| endpoint.weight > 0);
+        let until: Option<Vec<_>> = used.map(|(_, seat)| seat.down_until(now)).collect();
+        until?.into_iter().min()
     }
 
     fn uses(&self, identity: u64) -> bool {

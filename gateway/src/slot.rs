@@ -127,6 +127,7 @@ pub(crate) enum Received {
     Data(StreamId, Buf, bool, u32),
     Trailers(StreamId, Box<Head>),
     Reset(StreamId, Fault, bool),
+    Refused(Fault, bool),
     Writable(Option<StreamId>),
     Closing,
 }
@@ -147,6 +148,7 @@ impl Received {
             Event::Reset { stream, fault, unprocessed } => {
                 Received::Reset(stream, fault, unprocessed)
             }
+            Event::Refused { fault, is_call } => Received::Refused(fault, is_call),
             Event::Writable { stream } => Received::Writable(stream),
             Event::Closing => Received::Closing,
         }

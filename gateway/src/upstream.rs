@@ -16,6 +16,7 @@ use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Poll, Waker};
+use std::time::{Duration, Instant};
 
 use engine::{Address, Stream};
 use observe::{Metric, WordFamily};
@@ -47,6 +48,8 @@ pub(crate) struct Endpoint {
     dials: Cell<bool>,
     /// No longer configured: links close when their request ends.
     retired: Cell<bool>,
+    /// It counts as down until then: no connection could be made.
+    down_until: Cell<Option<Instant>>,
 }
 
 impl Endpoint {
@@ -62,7 +65,38 @@ impl Endpoint {
             waiting: RefCell::new(VecDeque::new()),
             dials: Cell::new(false),
             retired: Cell::new(false),
+            down_until: Cell::new(None),
         })
+    }
+
+    /// Until when it counts as down, where the last connection to it could not be made.
+    pub(crate) fn down_until(&self, now: Instant) -> Option<Instant> {
+        self.down_until.get().filter(|until| now < *until)
+    }
+
+    /// An attempt failed: where no connection could be made, it counts as down for a while.
+    pub(crate) fn failed(&self, state: &State, failure: &Failure) {
+        let unreached = matches!(
+            failure.cause,
+            Cause::ConnectRefused | Cause::ConnectTimeout | Cause::UpstreamTls(_)
+        );
+        if failure.stage == Stage::Connect && unreached {
+            self.dialled(state, false);
+        }
+    }
+
+    /// A connection was made, or could not be: who watches its health is told of a change.
+    fn dialled(&self, state: &State, made: bool) {
+        if self.note(state.shard.now(), made) {
+            state.watchers.notify();
+        }
+    }
+
+    /// The same, and whether that changes anything.
+    fn note(&self, now: Instant, made: bool) -> bool {
+        let was_down = self.down_until(now).is_some();
+        self.down_until.set((!made).then(|| now + DOWN_TIME));
+        was_down == made
     }
 
     pub(crate) fn set_links_max(&self, links_max: u32) {
@@ -226,7 +260,7 @@ async fn find(
     (track, client): (&Track, &Conn),
     endpoint: &Rc<Endpoint>,
     fresh: bool,
-    deadline: std::time::Instant,
+    deadline: Instant,
 ) -> Result<Link, Failure> {
     let state = &track.state;
     let mut fresh = fresh;
@@ -260,11 +294,7 @@ async fn find(
 }
 
 /// Waits in line for a link to come free.
-async fn wait(
-    state: &State,
-    endpoint: &Endpoint,
-    deadline: std::time::Instant,
-) -> Result<(), Failure> {
+async fn wait(state: &State, endpoint: &Endpoint, deadline: Instant) -> Result<(), Failure> {
     let mut asked = false;
     poll_fn(|cx| {
         if state.shard.now() >= deadline {
@@ -279,11 +309,7 @@ async fn wait(
     .await
 }
 
-async fn connect(
-    state: &State,
-    endpoint: &Endpoint,
-    deadline: std::time::Instant,
-) -> Result<Stream, Failure> {
+async fn connect(state: &State, endpoint: &Endpoint, deadline: Instant) -> Result<Stream, Failure> {
     state.metrics.add(Metric::UpstreamConnects, 1);
     let mut connecting = pin!(state.shard.connect(&endpoint.address));
     let result = poll_fn(|cx| {
@@ -320,21 +346,13 @@ async fn secure(
     track: &Track,
     upstream: &UpstreamTls,
     stream: Stream,
-    deadline: std::time::Instant,
+    deadline: Instant,
 ) -> Result<Transport, Failure> {
     let state = &track.state;
     let tls = Tls::client(stream, &state.tls, &upstream.config, &upstream.tls);
     let shaken = match &tls {
         Err(fault) => Err(*fault),
-        Ok(tls) => {
-            poll_fn(|cx| match tls.poll_handshake(cx) {
-                Poll::Pending if state.shard.now() >= deadline => {
-                    Poll::Ready(Err(TlsFault::Timeout))
-                }
-                polled => polled,
-            })
-            .await
-        }
+        Ok(tls) => shake(state, upstream, tls, deadline).await,
     };
     match (tls, shaken) {
         (Ok(tls), Ok(())) => {
@@ -347,7 +365,7 @@ async fn secure(
             state.metrics.word(WordFamily::UpstreamTlsHandshakes, fault.upstream_word());
             state.metrics.add(Metric::UpstreamConnectFailures, 1);
             if let Ok(tls) = tls {
-                // The alert says why.
+                // The alert says why; where there is none, a close_notify that it was not cut.
                 tls.socket().finish(state.shard.now() + ALERT_TIMEOUT);
             }
             Err(Failure::new(Stage::Connect, Cause::UpstreamTls(fault)))
@@ -355,8 +373,31 @@ async fn secure(
     }
 }
 
+/// The handshake of a link, and what both ends have agreed to speak after it.
+async fn shake(
+    state: &State,
+    upstream: &UpstreamTls,
+    tls: &Tls,
+    deadline: Instant,
+) -> Result<(), TlsFault> {
+    poll_fn(|cx| match tls.poll_handshake(cx) {
+        Poll::Pending if state.shard.now() >= deadline => Poll::Ready(Err(TlsFault::Timeout)),
+        polled => polled,
+    })
+    .await?;
+    // HTTP/1.1 needs no agreement; HTTP/2 in TLS is never assumed (RFC 9113 §3.3).
+    let needs_h2 = upstream.config.alpn_protocols.iter().any(|offered| offered == b"h2");
+    if needs_h2 && !tls.is_alpn(b"h2") {
+        return Err(TlsFault::NoApplicationProtocol);
+    }
+    Ok(())
+}
+
+/// How long an endpoint counts as down after a connection to it could not be made: a checker that
+/// keeps requests away meanwhile would else never see it come back, since nothing asks it.
+const DOWN_TIME: Duration = Duration::from_secs(10);
 /// What an endpoint has to take the alert that says why there is no TLS.
-const ALERT_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(1);
+const ALERT_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Makes a connected socket a link with a pump of its own.
 fn attach(track: &Track, stream: Transport, permit: Permit) -> Result<End, Failure> {
@@ -364,6 +405,7 @@ fn attach(track: &Track, stream: Transport, permit: Permit) -> Result<End, Failu
     let unlinked = Failure::new(Stage::Connect, Cause::ConnectRefused);
     let wire = track.link_wire().ok_or(unlinked)?;
     let endpoint = Rc::clone(permit.endpoint());
+    endpoint.dialled(state, true);
     let conn = Conn::new(state, stream, wire, Site::Endpoint(permit));
     state.shard.spawn(Pump::new(conn.clone(), None));
     let end = conn.open().ok_or(unlinked)?;
@@ -380,5 +422,27 @@ pub(crate) fn closed(state: &State, conn: &Rc<Conn>, permit: &Permit) {
     if permit.endpoint.forget(conn) {
         let word = conn.fault().map_or("closed", |fault| fault.reason());
         state.metrics.word(WordFamily::PoolEvicted, word);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "any moment will do")]
+    fn an_endpoint_is_down_for_a_while() {
+        let address = Address::Inet(([127, 0, 0, 1], 9).into());
+        let endpoint = Endpoint::new(address, 1, true);
+        let now = Instant::now();
+        assert_eq!(endpoint.down_until(now), None, "nothing is known");
+        assert!(!endpoint.note(now, true));
+        assert!(endpoint.note(now, false));
+        let later = now + DOWN_TIME / 2;
+        assert!(!endpoint.note(later, false), "it still is");
+        assert_eq!(endpoint.down_until(later), Some(later + DOWN_TIME));
+        assert_eq!(endpoint.down_until(later + DOWN_TIME), None, "that was long ago");
+        assert!(endpoint.note(later, true));
+        assert_eq!(endpoint.down_until(later), None);
     }
 }

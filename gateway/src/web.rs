@@ -29,8 +29,10 @@ pub(crate) struct Web {
     message_bytes_max: u32,
     /// Of what the gateway answers by itself.
     content_type: Vec<u8>,
-    /// What the browser is told: who may read the reply, and which fields of it. Empty if nobody.
+    /// What the browser is told: who may read the reply, also to a call with credentials, and
+    /// which fields of it. Empty if nobody.
     origin: Vec<u8>,
+    credentials: bool,
     exposed: String,
     /// Of the present try.
     pub(crate) request: RefCell<Option<Transform>>,
@@ -54,6 +56,7 @@ impl Web {
             message_bytes_max: route.message_bytes_max,
             content_type: reply_content_type(&content_type.as_grpc(), text_reply),
             origin: origin.unwrap_or_default().as_bytes().to_vec(),
+            credentials: route.allow_credentials,
             exposed: route.expose_headers.clone(),
             request: RefCell::new(None),
             reply: RefCell::new(None),
@@ -96,18 +99,25 @@ impl Web {
         self.allow(head);
     }
 
+    /// Says who may read a reply. What an upstream says of it does not count: it is the route that
+    /// names origins.
     fn allow(&self, head: &mut Head) {
+        head.remove(b"access-control-allow-origin");
+        head.remove(b"access-control-allow-credentials");
         if self.origin.is_empty() {
             return;
         }
-        allow_origin(head, &self.origin);
+        allow_origin(head, &self.origin, self.credentials);
         head.set(b"access-control-expose-headers", self.exposed.as_bytes());
     }
 }
 
 /// Says who may read a reply, and where that depends on who asked.
-fn allow_origin(head: &mut Head, origin: &[u8]) {
-    head.set(b"access-control-allow-origin", origin);
+fn allow_origin(head: &mut Head, origin: &[u8], credentials: bool) {
+    head.push(b"access-control-allow-origin", origin);
+    if credentials {
+        head.push(b"access-control-allow-credentials", b"true");
+    }
     if origin != b"*" {
         head.push(b"vary", b"origin");
     }
@@ -140,7 +150,7 @@ pub(crate) fn answer(
     let mut head = track.state.take_head();
     head.set_status(204, b"No Content");
     track.state.stamp(&mut head);
-    allow_origin(&mut head, origin.as_bytes());
+    allow_origin(&mut head, origin.as_bytes(), route.allow_credentials);
     head.push(b"access-control-allow-methods", b"POST");
     head.push(b"access-control-allow-headers", route.allow_headers.as_bytes());
     head.push(b"access-control-max-age", PREFLIGHT_SECONDS);

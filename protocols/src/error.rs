@@ -220,7 +220,7 @@ faults! {
     /// A frame on a stream that the peer had ended (RFC 9113 §5.1).
     StreamClosed = "stream_closed", 0;
     /// More streams at a time than SETTINGS_MAX_CONCURRENT_STREAMS (RFC 9113 §5.1.2).
-    StreamRefused = "stream_refused", 0;
+    StreamRefused = "stream_refused", 503;
     /// Streams opened and reset faster than allowed (CVE-2023-44487).
     RapidReset = "rapid_reset", 0;
     /// Faults that make this side reset streams, more often than allowed (CVE-2025-8671).
@@ -380,7 +380,10 @@ mod tests {
     #[test]
     fn statuses_are_those_the_gateway_documents() {
         for fault in Fault::ALL {
-            assert!(matches!(fault.status(), 0 | 400 | 408 | 413 | 414 | 417 | 431 | 501 | 505));
+            assert!(matches!(
+                fault.status(),
+                0 | 400 | 408 | 413 | 414 | 417 | 431 | 501 | 503 | 505
+            ));
         }
     }
 

@@ -15,6 +15,7 @@ use core::time::Duration;
 
 use crate::error::Fault;
 use crate::head::{Head, Length, trim};
+use crate::name::Name;
 
 /// A status of a call. The numbers are those of `grpc-status`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -164,11 +165,19 @@ impl Code {
     }
 }
 
+/// The content type of gRPC without a format.
+pub const CONTENT_TYPE: &[u8] = b"application/grpc";
+
+/// Whether a request is a call of gRPC, by its content type.
+pub fn is_call(request: &Head) -> bool {
+    request.known(Name::ContentType).is_some_and(is_content_type)
+}
+
 /// Whether a content type is gRPC's: `application/grpc`, alone or with `+format` or parameters.
 pub fn is_content_type(value: &[u8]) -> bool {
-    const BASE: &[u8] = b"application/grpc";
-    let Some((start, rest)) = value.split_at_checked(BASE.len()) else { return false };
-    start.eq_ignore_ascii_case(BASE) && matches!(rest.first(), None | Some(b'+' | b';' | b' '))
+    let Some((start, rest)) = value.split_at_checked(CONTENT_TYPE.len()) else { return false };
+    start.eq_ignore_ascii_case(CONTENT_TYPE)
+        && matches!(rest.first(), None | Some(b'+' | b';' | b' '))
 }
 
 /// A `grpc-timeout` is none: more than 8 digits, no digit, no unit, or anything else in it.

@@ -39,11 +39,6 @@ pub enum Role {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct StreamId(pub u32);
 
-impl StreamId {
-    /// No stream: of a request that was refused before it became one. Needs no `release`.
-    pub const NONE: StreamId = StreamId(u32::MAX);
-}
-
 /// Whether bytes begin a protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sniff {
@@ -131,12 +126,19 @@ pub enum Event {
     },
     /// The peer broke off this stream.
     Reset {
-        /// The stream; [`StreamId::NONE`] for a request that was refused before it became one.
+        /// The stream.
         stream: StreamId,
         /// What happened.
         fault: Fault,
         /// The peer says that it did nothing with the request.
         unprocessed: bool,
+    },
+    /// A request was refused before it became a stream; its sender has been told.
+    Refused {
+        /// What was wrong with it.
+        fault: Fault,
+        /// Its content type was gRPC's.
+        is_call: bool,
     },
     /// `ready` may have become true, for one stream or (None) for all who wait.
     Writable {

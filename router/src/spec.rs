@@ -58,6 +58,9 @@ pub struct GrpcWebSpec {
     /// Pages that may call, as origins like `https://shop.example.com`, or `*`.
     #[serde(default)]
     pub allow_origins: Vec<String>,
+    /// Their calls may carry cookies and certificates; false by default, and never with `*`.
+    #[serde(default)]
+    pub allow_credentials: bool,
     /// Fields that a page may send beside those of gRPC-Web.
     #[serde(default)]
     pub allow_headers: Vec<String>,

@@ -127,12 +127,24 @@ fn cargo_step(workspace: &Workspace, args: &[&str]) -> anyhow::Result<Tally> {
 }
 
 fn fmt(workspace: &Workspace) -> anyhow::Result<Tally> {
-    cargo_step(workspace, &["fmt", "--all", "--", "--check"])
+    let mut tally = cargo_step(workspace, &["fmt", "--all", "--", "--check"])?;
+    for peer in interop::PEERS {
+        let manifest = interop::manifest(peer);
+        let args = ["fmt", "--manifest-path", &manifest, "--", "--check"];
+        tally.add(cargo_step(workspace, &args)?);
+    }
+    Ok(tally)
 }
 
 fn clippy(workspace: &Workspace) -> anyhow::Result<Tally> {
     let args = ["clippy", "--workspace", "--all-targets", "--all-features", "--", "-D", "warnings"];
-    cargo_step(workspace, &args)
+    let mut tally = cargo_step(workspace, &args)?;
+    for peer in interop::PEERS {
+        let mut command = interop::peer_cargo(workspace, peer, "clippy");
+        command.args(["--all-targets", "--", "-D", "warnings"]);
+        tally.add(Tally::step(run::succeeds(command)?));
+    }
+    Ok(tally)
 }
 
 fn deny(workspace: &Workspace) -> anyhow::Result<Tally> {

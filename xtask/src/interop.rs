@@ -8,6 +8,7 @@
 //! length of the load runs. A program that is absent fails its test.
 
 use std::path::PathBuf;
+use std::process::Command;
 
 use anyhow::ensure;
 
@@ -43,11 +44,30 @@ pub(crate) fn main(workspace: &Workspace, seconds: u32) -> anyhow::Result<Tally>
     Ok(tally)
 }
 
-/// Builds a peer that is a workspace of its own; its path.
+/// Peers of Rust. Each is a workspace of its own, which the steps for the workspace do not see.
+pub(crate) const PEERS: [&str; 2] = ["tonic", "volo"];
+
+/// The manifest of a peer, below the root.
+pub(crate) fn manifest(name: &str) -> String {
+    format!("interop/{name}/Cargo.toml")
+}
+
+/// `cargo VERB` on a peer, in a target folder that all verbs share: macros and build scripts are
+/// built once.
+pub(crate) fn peer_cargo(workspace: &Workspace, name: &str, verb: &str) -> Command {
+    let manifest = manifest(name);
+    let mut command = run::cargo(workspace, &[verb, "--locked", "--manifest-path", &manifest]);
+    command.arg("--target-dir").arg(peer_target(workspace, name));
+    command
+}
+
+fn peer_target(workspace: &Workspace, name: &str) -> PathBuf {
+    workspace.target().join(format!("interop-{name}"))
+}
+
+/// Builds a peer; its path.
 fn peer(workspace: &Workspace, name: &str) -> anyhow::Result<PathBuf> {
-    let folder = workspace.target().join(format!("interop-{name}"));
-    let mut build = run::cargo(workspace, &["build", "--locked", "--manifest-path"]);
-    build.arg(format!("interop/{name}/Cargo.toml")).arg("--target-dir").arg(&folder);
+    let build = peer_cargo(workspace, name, "build");
     ensure!(run::succeeds(build)?, "interop/{name} does not build");
-    Ok(folder.join(format!("debug/ringway-interop-{name}")))
+    Ok(peer_target(workspace, name).join(format!("debug/ringway-interop-{name}")))
 }

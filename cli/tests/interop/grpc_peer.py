@@ -9,12 +9,17 @@ from concurrent import futures
 import grpc
 
 SERVICE = "ringway.test.Echo"
+# It is not a server's to say, where the gateway answers pages.
+FORGED = (
+    ("access-control-allow-origin", "https://other.test"),
+    ("access-control-allow-credentials", "true"),
+)
 REPLY = b"\x0a\x02hi\x10\x2a"
 
 
 def echo(request, context):
     if b"hi" in request:
-        context.send_initial_metadata((("x-quota", "7"),))
+        context.send_initial_metadata((("x-quota", "7"), *FORGED))
     if b"err" in request:
         context.abort(grpc.StatusCode.NOT_FOUND, "n\u00e3o 100% found")
     if b"size" in request:

@@ -1,7 +1,8 @@
 """Asks the gateway's own health service with grpcio's client for it, and watches two services.
 
-Usage: health_cases.py CA TARGET...
-A target is `h2c=HOST:PORT` or `tls=HOST:PORT`. What is checked once is judged here. Then a line
+Usage: health_cases.py CA [watch=SERVICE] TARGET...
+A target is `h2c=HOST:PORT` or `tls=HOST:PORT`. What is checked once is judged here, unless one
+service is named that is to be watched. Then a line
 `TARGET SERVICE STATUS` is printed for each message of a watched stream, and one with the code in
 the end; the script ends when all streams have.
 """
@@ -12,6 +13,7 @@ import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 WATCHED = ("", "shop.v1.Orders")
+LISTED = {"": "SERVING", "shop.v1.Orders": "SERVING", "c": "SERVING"}
 NAMES = health_pb2.HealthCheckResponse.ServingStatus
 talk = threading.Lock()
 
@@ -47,6 +49,9 @@ def check(channel):
 
     assert ask("") == "SERVING"
     assert ask("shop.v1.Orders") == "SERVING"
+    assert ask("c") == "SERVING"
+    listed = stub.List(health_pb2.HealthListRequest(), timeout=20).statuses
+    assert {name: NAMES.Name(one.status) for name, one in listed.items()} == LISTED
     assert code_of(lambda: ask("nobody")) == grpc.StatusCode.NOT_FOUND
     assert code_of(lambda: ask("x" * 5000)) == grpc.StatusCode.RESOURCE_EXHAUSTED
     nobody = stub.Watch(health_pb2.HealthCheckRequest(service="nobody"), timeout=20)
@@ -56,6 +61,10 @@ def check(channel):
     assert code_of(lambda: raw(b"", timeout=20)) == grpc.StatusCode.UNIMPLEMENTED
     raw = channel.unary_unary("/grpc.health.v1.Health/Check")
     assert code_of(lambda: raw(b"\x0a\x05", timeout=20)) == grpc.StatusCode.INTERNAL
+    assert raw(b"", timeout=20) == b"\x08\x01", "the gateway"
+    listing = channel.unary_unary("/grpc.health.v1.Health/List")
+    assert code_of(lambda: listing(b"\x0a\x05", timeout=20)) == grpc.StatusCode.INTERNAL
+    assert listing(b"\x0a\x01\xff", timeout=20), "and so are those of a list"
     gzip = dict(compression=grpc.Compression.Gzip, timeout=20)
     assert code_of(lambda: raw(b"\x10\x01" * 500, **gzip)) == grpc.StatusCode.UNIMPLEMENTED
     assert raw(b"\x10\x01", timeout=20) == b"\x08\x01", "unknown fields are skipped"
@@ -73,11 +82,16 @@ def watch(target, channel, service):
 
 def main(ca, *targets):
     threads = []
+    watched = WATCHED
+    if targets[0].startswith("watch="):
+        watched = (targets[0].removeprefix("watch="),)
+        targets = targets[1:]
     for target in targets:
         channel = open_channel(target, ca)
-        check(channel)
+        if watched is WATCHED:
+            check(channel)
         kind = target.split("=")[0]
-        for service in WATCHED:
+        for service in watched:
             thread = threading.Thread(target=watch, args=(kind, channel, service))
             thread.start()
             threads.append(thread)

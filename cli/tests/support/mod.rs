@@ -14,6 +14,7 @@
 mod client;
 mod folder;
 mod gateway;
+mod openssl;
 mod origin;
 mod pki;
 mod poll;
@@ -24,6 +25,7 @@ pub(crate) mod thrift;
 pub(crate) use client::{Client, Reply};
 pub(crate) use folder::Folder;
 pub(crate) use gateway::{Exit, Gateway, Setup};
+pub(crate) use openssl::OpenSsl;
 pub(crate) use origin::Origin;
 pub(crate) use pki::Authority;
 pub(crate) use poll::until;

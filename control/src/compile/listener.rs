@@ -3,6 +3,7 @@
 //! A `tcp` listener names its cluster itself: bytes without a head match no route. Its plan stands
 //! among those of the routes, so that an exchange follows either in the same way.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -13,11 +14,13 @@ use super::draft::Draft;
 use super::facts::range;
 use super::{Address, Compile, protocol_fault, read_address};
 use crate::cidrs::Cidrs;
-use crate::config::{Config, Item, ListenerSpec, Protocols};
+use crate::config::{Config, GrpcHealthSpec, Item, ListenerSpec, Protocols};
 use crate::decode::Fault;
 use crate::error::did_you_mean;
 use crate::settings::Settings;
-use crate::snapshot::{GrpcHealth, ListenerPlan, ProxyHeaders, RoutePlan, SniRoutes, Speaks};
+use crate::snapshot::{
+    GrpcHealth, HealthOf, ListenerPlan, ProxyHeaders, RoutePlan, SniRoutes, Speaks,
+};
 use crate::tree::{Place, shorten};
 
 impl Compile<'_> {
@@ -181,7 +184,7 @@ impl Compile<'_> {
         spec: &ListenerSpec,
         speaks: Speaks,
     ) -> Option<Arc<GrpcHealth>> {
-        let services = &spec.grpc_health.as_ref()?.services;
+        let GrpcHealthSpec { services, clusters } = spec.grpc_health.as_ref()?;
         if speaks == Speaks::Tcp {
             let message = "`grpc_health` is for listeners that take requests";
             self.fault(item.place(&["grpc_health"]), message.to_owned());
@@ -191,7 +194,19 @@ impl Compile<'_> {
             let message = format!("a service's name has 1 to {SERVICE_BYTES_MAX} bytes");
             self.fault(item.place(&["grpc_health", "services"]), message);
         }
-        Some(Arc::new(GrpcHealth { services: services.iter().cloned().collect() }))
+        let own = services.iter().map(|name| (name.clone(), HealthOf::Gateway));
+        let mut known: BTreeMap<String, HealthOf> = own.collect();
+        for name in clusters {
+            let place = item.place(&["grpc_health", "clusters"]);
+            let Some(cluster) = self.facts.cluster(name) else {
+                self.faults.push(self.facts.unknown_cluster(place, name));
+                continue;
+            };
+            if known.insert(name.clone(), HealthOf::Cluster(ClusterId(cluster))).is_some() {
+                self.fault(place, format!("two services are called `{}`", shorten(name)));
+            }
+        }
+        Some(Arc::new(GrpcHealth { services: known }))
     }
 
     fn proxy_headers(

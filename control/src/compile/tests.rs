@@ -275,23 +275,30 @@ fn faults_of_grpc_have_their_places() {
     let text = "version: 1\nlisteners:\n\
                 - {address: '127.0.0.1:1', protocols: [tcp], cluster: tcp, grpc_health: {}}\n\
                 - {address: '127.0.0.1:2', grpc_health: {services: [a.B, '']}}\n\
+                - {address: '127.0.0.1:3', grpc_health: {services: [app], clusters: [app, ap]}}\n\
                 clusters:\n  app: {endpoints: ['127.0.0.1:9001']}\n\
+                \x20 h2: {endpoints: ['127.0.0.1:9003'], protocol: http2}\n\
                 \x20 tcp: {endpoints: ['127.0.0.1:9002'], protocol: tcp}\nroutes:\n\
                 - id: all\n  cluster: app\n  grpc_web:\n\
                 \x20   allow_origins: ['*', 'https://a.b/', 'HTTPS://a.b', a.b]\n\
                 \x20   allow_headers: ['x y']\n    expose_headers: ['']\n\
-                \x20   message_bytes_max: 4GiB\n";
+                \x20   message_bytes_max: 4GiB\n\x20   allow_credentials: true\n\
+                - {id: any, match: {path: /x}, cluster: h2, grpc_web: {allow_credentials: true}}\n";
     let expected = "\
 r.yaml:3:73: `grpc_health` is for listeners that take requests
 r.yaml:4:52: a service's name has 1 to 1024 bytes
-r.yaml:12:5: cluster `app` has protocol http1, not http2
-r.yaml:12:20: `*` is every origin: it stands alone
-r.yaml:12:20: `https://a.b/` is no origin like https://example.com
-r.yaml:12:20: `HTTPS://a.b` is no origin like https://example.com
-r.yaml:12:20: `a.b` is no origin like https://example.com
-r.yaml:13:20: `x y` is no name of a field
-r.yaml:14:21: `` is no name of a field
-r.yaml:15:24: a message has 1 to 4294967295 bytes";
+r.yaml:5:69: two services are called `app`
+r.yaml:5:69: unknown cluster `ap` (did you mean `app`?)
+r.yaml:14:5: cluster `app` has protocol http1, not http2
+r.yaml:14:20: `*` is every origin: it stands alone
+r.yaml:14:20: `https://a.b/` is no origin like https://example.com
+r.yaml:14:20: `HTTPS://a.b` is no origin like https://example.com
+r.yaml:14:20: `a.b` is no origin like https://example.com
+r.yaml:15:20: `x y` is no name of a field
+r.yaml:16:21: `` is no name of a field
+r.yaml:17:24: a message has 1 to 4294967295 bytes
+r.yaml:18:24: `allow_credentials` is for pages of origins that `allow_origins` names
+r.yaml:19:75: `allow_credentials` is for pages of origins that `allow_origins` names";
     assert_eq!(faults(text), expected);
 }
 

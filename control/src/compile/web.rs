@@ -41,6 +41,10 @@ impl Facts {
             let message = format!("`{}` is no origin like https://example.com", shorten(origin));
             Fault::new(place("allow_origins"), message)
         }));
+        if web.allow_credentials && (any_origin || web.allow_origins.is_empty()) {
+            let message = "`allow_credentials` is for pages of origins that `allow_origins` names";
+            faults.push(Fault::new(place("allow_credentials"), message));
+        }
         for (key, names) in
             [("allow_headers", &web.allow_headers), ("expose_headers", &web.expose_headers)]
         {
@@ -59,6 +63,7 @@ impl Facts {
         Some(GrpcWebPlan {
             any_origin,
             allow_origins: web.allow_origins.clone(),
+            allow_credentials: web.allow_credentials,
             allow_headers: joined(SENT, &web.allow_headers),
             expose_headers: joined(READ, &web.expose_headers),
             message_bytes_max: message_bytes_max.unwrap_or(MESSAGE_BYTES_DEFAULT),

@@ -25,7 +25,7 @@ pub(crate) enum TlsFault {
     Incompatible,
     /// Bytes that are no TLS, or not allowed there.
     BadMessage,
-    /// None of the protocols that it offers by ALPN is spoken.
+    /// None of the protocols that it offers by ALPN is spoken; or it took none, and needed to.
     NoApplicationProtocol,
     /// The handshake took too long.
     Timeout,

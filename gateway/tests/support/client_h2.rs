@@ -314,6 +314,7 @@ impl ClientH2 {
                 self.ended(conn, stream, true);
             }
             Event::Reset { stream, .. } => self.give_up(conn, stream),
+            Event::Refused { .. } => unreachable!("a reply opens no stream"),
             Event::Closing => conn.closing = true,
             Event::Writable { .. } => {}
         }

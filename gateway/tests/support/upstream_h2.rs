@@ -154,6 +154,13 @@ impl UpstreamsH2 {
                 self.ended(link, stream, true);
             }
             Event::Reset { stream, .. } => link.release(stream),
+            Event::Refused { fault, .. } => {
+                assert_eq!(
+                    fault,
+                    Fault::StreamRefused,
+                    "of what was sent before our SETTINGS came"
+                );
+            }
             Event::Closing | Event::Writable { .. } => {}
         }
     }

@@ -2,7 +2,9 @@
 //!
 //! A request names a service and a reply says how it is: one field each, so no schema is needed.
 //! Other fields are skipped (Protocol Buffers, "Unknown Fields"). Not here: what is healthy.
-//! Nothing is copied and nothing allocated.
+//! A request is not copied; a list of services is one allocation, and one for each entry.
+
+use crate::thrift::write_varint;
 
 use super::{BadMessage, Code, Messages, Step};
 
@@ -28,7 +30,7 @@ pub enum Serving {
 impl Serving {
     /// The body of a `HealthCheckResponse`, or one message of it.
     pub fn message(self) -> [u8; 7] {
-        [0, 0, 0, 0, 2, 0x08, self as u8]
+        [0, 0, 0, 0, 2, STATUS_TAG, self as u8]
     }
 }
 
@@ -72,6 +74,45 @@ impl BadRequest {
 ///
 /// What is wrong with it.
 pub fn service_asked(body: &[u8]) -> Result<&str, BadRequest> {
+    service(message(body)?).ok_or(BadRequest::Fields)
+}
+
+/// Whether a whole request body asks for a list: it has a message, whose fields all mean nothing.
+///
+/// # Errors
+///
+/// What is wrong with it.
+pub fn list_asked(body: &[u8]) -> Result<(), BadRequest> {
+    let mut rest = message(body)?;
+    while !rest.is_empty() {
+        tagged(&mut rest).ok_or(BadRequest::Fields)?;
+    }
+    Ok(())
+}
+
+/// The body of a `HealthListResponse`: each service and how it is.
+pub fn list<'a>(services: impl Iterator<Item = (&'a str, Serving)>) -> Vec<u8> {
+    let mut body = vec![0; 5];
+    for (service, serving) in services {
+        let mut entry = Vec::with_capacity(service.len() + 8);
+        lengthy(KEY_TAG, service.as_bytes(), &mut entry);
+        lengthy(VALUE_TAG, &[STATUS_TAG, serving as u8], &mut entry);
+        lengthy(STATUSES_TAG, &entry, &mut body);
+    }
+    let len = (body.len() - 5) as u32;
+    body.splice(1..5, len.to_be_bytes());
+    body
+}
+
+/// Appends a field with a length.
+fn lengthy(tag: u8, value: &[u8], out: &mut Vec<u8>) {
+    out.push(tag);
+    write_varint(value.len() as u32, out);
+    out.extend_from_slice(value);
+}
+
+/// The one message of a body.
+fn message(body: &[u8]) -> Result<&[u8], BadRequest> {
     let truncated = BadRequest::Message(BadMessage::Truncated);
     let begun = Messages::new(MESSAGE_BYTES_MAX).next(body).map_err(BadRequest::Message)?;
     let (used, Step::Begin { compressed, len }) = begun else {
@@ -85,25 +126,36 @@ pub fn service_asked(body: &[u8]) -> Result<&str, BadRequest> {
     if !after.is_empty() {
         return Err(BadRequest::Count);
     }
-    service(message).ok_or(BadRequest::Fields)
+    Ok(message)
 }
 
-/// The tag of field 1 with a length.
+/// The tag of field 1 with a length: the service of a request.
 const SERVICE_TAG: u64 = 1 << 3 | 2;
+/// The map of a list: entries of a key and a value.
+const STATUSES_TAG: u8 = 1 << 3 | 2;
+const KEY_TAG: u8 = 1 << 3 | 2;
+const VALUE_TAG: u8 = 2 << 3 | 2;
+/// Field 1 as a number: how a service is.
+const STATUS_TAG: u8 = 1 << 3;
 
 fn service(mut message: &[u8]) -> Option<&str> {
     let mut service = "";
     while !message.is_empty() {
-        let tag = varint(&mut message)?;
-        if tag >> 3 == 0 || tag > u64::from(u32::MAX) {
-            return None;
-        }
-        let value = field(&mut message, tag & 7)?;
+        let (tag, value) = tagged(&mut message)?;
         if tag == SERVICE_TAG {
             service = core::str::from_utf8(value).ok()?;
         }
     }
     Some(service)
+}
+
+/// Takes a field off: its tag, and its bytes where it has a length.
+fn tagged<'a>(rest: &mut &'a [u8]) -> Option<(u64, &'a [u8])> {
+    let tag = varint(rest)?;
+    if tag >> 3 == 0 || tag > u64::from(u32::MAX) {
+        return None;
+    }
+    Some((tag, field(rest, tag & 7)?))
 }
 
 /// Takes a field of a wire type off; its bytes, where it has a length.
@@ -185,6 +237,23 @@ mod tests {
         ] {
             assert_eq!(asked(&framed(fields)), Err("grpc_message_fields"), "{fields:?}");
         }
+    }
+
+    #[test]
+    fn a_list_is_asked_for_and_written() {
+        for body in [&framed(b"")[..], &framed(b"\x0a\x01\xff\x10\x01")] {
+            assert_eq!(list_asked(body), Ok(()), "{}", body.escape_ascii());
+        }
+        assert_eq!(list_asked(b""), Err(BadRequest::Count));
+        assert_eq!(list_asked(&framed(b"\x0a\x02a")), Err(BadRequest::Fields));
+        assert_eq!(list([].into_iter()), *b"\0\0\0\0\0");
+        let two = [("", Serving::Yes), ("a.B", Serving::No)];
+        let entries = b"\x0a\x06\x0a\0\x12\x02\x08\x01\x0a\x09\x0a\x03a.B\x12\x02\x08\x02";
+        assert_eq!(list(two.into_iter()), framed(entries));
+        let long = "x".repeat(300);
+        let body = list([(&*long, Serving::Yes)].into_iter());
+        assert_eq!(body.get(..11), Some(&b"\0\0\0\x01\x36\x0a\xb3\x02\x0a\xac\x02"[..]));
+        assert_eq!(body.len(), 5 + 0x136);
     }
 
     #[test]

@@ -4,13 +4,15 @@
 //! field can show is judged when it comes, the rest in `finish`. What is refused here is what
 //! HTTP/1 would refuse too, so that no message changes its meaning on its way to an HTTP/1
 //! upstream: names are tokens, values have no control bytes, targets, authorities and lengths are
-//! those of `h1`. The first fault is kept and all later fields are decoded for HPACK's sake only.
+//! those of `h1`. The first fault is kept and all later fields are decoded for HPACK's sake only,
+//! but for the content type of a request, by which its refusal is counted.
 //!
 //! Cost: one pass over name and value, one copy; cookies in pieces (§8.2.3) are joined in a scratch
 //! first, a second copy. Memory is bounded by `head_bytes_max`, which counts as
 //! SETTINGS_MAX_HEADER_LIST_SIZE does: 32 bytes a field more than its bytes.
 
 use crate::error::Fault;
+use crate::grpc;
 use crate::h1::{Target, decimal, forbidden_in_trailers, is_authority, is_disguised, parse_target};
 use crate::head::{Head, Length, Span, Version, is_tchar, is_value_byte};
 use crate::name::Name;
@@ -40,6 +42,7 @@ pub(super) struct Facts {
 
 /// RFC 9113 §6.5.2: what a field counts for beside its bytes.
 const FIELD_OVERHEAD: usize = 32;
+pub(super) const CONTENT_TYPE: &[u8] = b"content-type";
 /// A scratch for cookies that is kept: most jars are smaller.
 const CRUMBS_BYTES_KEPT: usize = 1024;
 
@@ -107,10 +110,22 @@ impl<'a> Builder<'a> {
 
     /// Takes the next field. False once there is no point in going on.
     pub(super) fn field(&mut self, name: &[u8], value: &[u8], secret: bool) -> bool {
-        if self.fault.is_none() {
-            self.fault = self.take(name, value, secret).err();
+        if self.fault.is_some() {
+            return self.is_request() && self.pass(name, value);
         }
-        self.fault.is_none()
+        self.fault = self.take(name, value, secret).err();
+        self.fault.is_none() || self.is_request()
+    }
+
+    /// Of a request that is refused anyway it is still told whether it is a call of gRPC.
+    fn pass(&mut self, name: &[u8], value: &[u8]) -> bool {
+        if name != CONTENT_TYPE {
+            return true;
+        }
+        if grpc::is_content_type(value) {
+            self.head.load_pair(Name::ContentType, name, grpc::CONTENT_TYPE, false);
+        }
+        false
     }
 
     fn is_request(&self) -> bool {

@@ -231,7 +231,7 @@ fn an_hpack_bomb_costs_no_memory() {
     let mut large = block(GET);
     large.extend([0x80 | 62; 20]);
     peer.feed(&[frame(1, 5, 3, &large), headers(5, GET, true)].concat());
-    assert!(peer.said().ends_with("- reset head_too_large\n1 GET / @h end"));
+    assert!(peer.said().ends_with("- refused head_too_large\n1 GET / @h end"));
 }
 
 #[test]
@@ -244,7 +244,7 @@ fn a_cookie_bomb_costs_no_memory() {
     bomb.extend([0x80 | 62; 30]);
     let mut peer = Peer::server(WireSpec::default());
     peer.feed(&[frame(1, 5, 1, &put), frame(1, 5, 3, &bomb)].concat());
-    assert!(peer.said().ends_with("- reset field_too_long"), "16 KiB of one cookie");
+    assert!(peer.said().ends_with("- refused field_too_long"), "16 KiB of one cookie");
     let heads: usize = peer.heads.iter().map(|head| head.held_bytes()).sum();
     assert!(peer.wire.held_bytes() + heads <= 64 * 1024, "{heads}");
 }

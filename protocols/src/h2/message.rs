@@ -4,12 +4,14 @@
 //! (RFC 9113 §4.3).
 
 use super::encode::{self, Target};
-use super::fields::{self, Builder, Facts, Section};
+use super::fields::{self, Builder, CONTENT_TYPE, Facts, Section};
 use super::frame::Code;
 use super::stream::{Half, Stream};
 use super::{H2, Whose};
 use crate::error::{Error, Fault};
+use crate::grpc;
 use crate::head::Head;
+use crate::hpack::Field;
 use crate::wire::{Cx, Event, StreamId};
 
 impl H2 {
@@ -99,16 +101,16 @@ impl H2 {
             return self.late_block(true, block, cx);
         }
         if self.streams.held() >= self.spec.h2_streams_max {
-            self.pass_block(block)?;
-            self.write_reset(id, Code::RefusedStream, cx);
-            return self.floods.glitch(&self.spec, cx.now).map(|()| None);
+            return self.refuse_stream(id, block, cx).map(Some);
         }
         let (head, facts) = self.read_head(Section::Request, end, block, cx)?;
         let facts = match facts {
             Ok(facts) => facts,
             Err(fault) => {
+                let is_call = grpc::is_call(&head);
                 cx.heads.push(head);
-                return self.refuse_head(id, end, fault, cx).map(Some);
+                self.refuse_head(id, end, fault, cx)?;
+                return Ok(Some(Event::Refused { fault, is_call }));
             }
         };
         let mut stream = self.new_stream(id);
@@ -122,6 +124,19 @@ impl H2 {
         Ok(Some(Event::Head { stream, head, end }))
     }
 
+    /// M6, of a stream beyond the limit. Of its block only the content type is looked at.
+    fn refuse_stream(&mut self, id: u32, block: &[u8], cx: &mut Cx<'_>) -> Result<Event, Error> {
+        let mut is_call = false;
+        let look = |field: Field<'_>| {
+            is_call = field.name == CONTENT_TYPE && grpc::is_content_type(field.value);
+            field.name != CONTENT_TYPE
+        };
+        self.decoder.decode(block, look).map_err(Error::connection)?;
+        self.write_reset(id, Code::RefusedStream, cx);
+        self.floods.glitch(&self.spec, cx.now)?;
+        Ok(Event::Refused { fault: Fault::StreamRefused, is_call })
+    }
+
     /// M6.
     fn refuse_head(
         &mut self,
@@ -129,7 +144,7 @@ impl H2 {
         end: bool,
         fault: Fault,
         cx: &mut Cx<'_>,
-    ) -> Result<Event, Error> {
+    ) -> Result<(), Error> {
         match fault.status() {
             0 | 400 => self.write_reset(id, Code::for_fault(fault), cx),
             status => {
@@ -140,8 +155,7 @@ impl H2 {
                 }
             }
         }
-        self.floods.own_reset(&self.spec, cx.now)?;
-        Ok(Event::Reset { stream: StreamId::NONE, fault, unprocessed: false })
+        self.floods.own_reset(&self.spec, cx.now)
     }
 
     fn read_reply(

@@ -18,7 +18,7 @@
 //!    `decode`, with no input if there is none, after `data` and after `release`.
 //! M6 A head that is refused becomes no stream. Where its fault has a status other than 400 (431,
 //!    414, 413, 417, 501) the wire answers with that status alone; else with RST_STREAM
-//!    PROTOCOL_ERROR. Either way `Reset` says so with [`StreamId::NONE`], which needs no release.
+//!    PROTOCOL_ERROR, or REFUSED_STREAM of one stream too many. Either way `Refused` says so.
 //! M7 A tunnel cannot be carried. A head with `Length::Tunnel`, or a 101, is not sent: `head` says
 //!    `Gone` and `Reset` follows with `tunnel_impossible`, unprocessed; a server resets the stream.
 //!

@@ -269,7 +269,7 @@ impl Peer {
             Event::Head { stream, end: true, .. }
             | Event::Data { stream, end: true, .. }
             | Event::Trailers { stream, .. } => Some((*stream, true)),
-            Event::Reset { stream, .. } if *stream != StreamId::NONE => Some((*stream, false)),
+            Event::Reset { stream, .. } => Some((*stream, false)),
             _ => None,
         };
         self.note_event(event, input);
@@ -317,11 +317,12 @@ impl Peer {
             }
             Event::Reset { stream, fault, unprocessed } => {
                 let mark = if unprocessed { " unprocessed" } else { "" };
-                let key = if stream == StreamId::NONE { "-".into() } else { stream.0.to_string() };
-                self.say(format!("{key} reset {}{mark}", fault.reason()));
-                if stream != StreamId::NONE {
-                    self.message(stream).reset = Some(fault.reason());
-                }
+                self.say(format!("{} reset {}{mark}", stream.0, fault.reason()));
+                self.message(stream).reset = Some(fault.reason());
+            }
+            Event::Refused { fault, is_call } => {
+                let mark = if is_call { " call" } else { "" };
+                self.say(format!("- refused {}{mark}", fault.reason()));
             }
             Event::Writable { stream: Some(stream) } => self.say(format!("{} writable", stream.0)),
             Event::Writable { stream: None } => self.say("writable".into()),

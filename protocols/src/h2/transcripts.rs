@@ -152,7 +152,7 @@ fn too_large_a_head_is_answered() {
             let kind = if index == 0 { 1 } else { 9 };
             peer.feed(&frame(kind, if index == last { 4 } else { 0 }, 1, piece));
         }
-        assert_eq!(peer.said(), format!("- reset {fault}"));
+        assert_eq!(peer.said(), format!("- refused {fault}"));
         let want = format!("HEADERS 1 end :status={status} content-length=0\nRST_STREAM 1 0");
         assert_eq!(peer.wrote(), want);
         peer.feed(&[data(1, b"late", true), headers(3, GET, true)].concat());
@@ -166,7 +166,7 @@ fn too_large_a_body_is_refused() {
     let spec = || WireSpec { body_bytes_max: Some(5), ..WireSpec::default() };
     let mut peer = Peer::server(spec());
     peer.feed(&headers(1, &with(POST, &[("content-length", "6")]), false));
-    assert_eq!(peer.said(), "- reset body_too_large");
+    assert_eq!(peer.said(), "- refused body_too_large");
     assert_eq!(peer.wrote(), "HEADERS 1 end :status=413 content-length=0\nRST_STREAM 1 0");
     peer.feed(&[headers(3, POST, false), data(3, b"12345", false), data(3, b"6", true)].concat());
     assert_eq!(peer.said(), "0 POST / @h Unknown\n0 data 12345\n0 reset body_too_large");
@@ -472,4 +472,38 @@ fn answers_are_counted() {
     peer.feed(&headers(1, POST, false));
     peer.with(|wire, cx| wire.reset(StreamId(0), Fault::Cancelled, cx));
     assert_eq!((peer.wire.answers(), peer.wire.answers()), (4 + 1, 0), "one of the first hello");
+}
+
+/// Whatever is wrong with it and wherever that stands: what is counted is a call.
+#[test]
+fn a_refused_call_is_known_for_one() {
+    let grpc = ("content-type", "application/grpc+proto");
+    let bad = ("connection", "x");
+    let long = "x".repeat(16_384);
+    for (fields, said) in [
+        (with(POST, &[grpc, bad]), "connection_field call"),
+        (with(POST, &[bad, ("a", "b"), grpc]), "connection_field call"),
+        (with(POST, &[("a", &long), grpc]), "field_too_long call"),
+        (with(&POST[1..], &[grpc]), "missing_pseudo_field call"),
+        (with(POST, &[bad, ("content-type", "text/plain"), grpc]), "connection_field"),
+        (with(POST, &[bad, ("content-type", "application/grpc-web")]), "connection_field"),
+        (with(POST, &[bad]), "connection_field"),
+    ] {
+        let mut peer = Peer::server(WireSpec::default());
+        let block = block(&fields);
+        let (first, rest) = block.split_at(block.len().min(16_384));
+        let is_whole = rest.is_empty();
+        peer.feed(&frame(1, if is_whole { 5 } else { 1 }, 1, first));
+        if !is_whole {
+            peer.feed(&frame(9, 4, 1, rest));
+        }
+        assert_eq!(peer.said(), format!("- refused {said}"));
+    }
+    let mut peer = Peer::server(WireSpec { h2_streams_max: 1, ..WireSpec::default() });
+    peer.feed(
+        &[headers(1, POST, false), headers(3, &with(POST, &[("a", "b"), grpc]), true)].concat(),
+    );
+    peer.feed(&headers(5, &with(POST, &[("content-type", "text/plain"), grpc]), true));
+    let refused = "- refused stream_refused call\n- refused stream_refused";
+    assert_eq!(peer.said(), format!("0 POST / @h Unknown\n{refused}"));
 }

@@ -62,7 +62,7 @@ pub(super) fn varint(bytes: &[u8]) -> Option<Option<(u32, usize)>> {
 }
 
 /// Appends a number of 32 bits.
-pub(super) fn write_varint(mut value: u32, out: &mut Vec<u8>) {
+pub(crate) fn write_varint(mut value: u32, out: &mut Vec<u8>) {
     while value >= 0x80 {
         out.push(value as u8 | 0x80);
         value >>= 7;

@@ -92,6 +92,7 @@ mod write;
 #[cfg(any(test, feature = "fuzz"))]
 pub use fuzz::{fuzz_headers, fuzz_messages, fuzz_pair};
 
+pub(crate) use compact::write_varint;
 pub use dialect::{Dialect, Encoding, Transport};
 pub use walk::{Walk, Walked};
 

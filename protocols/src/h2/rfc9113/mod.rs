@@ -40,7 +40,7 @@ fn server_resets(input: &[u8], fault: &str, code: u32) {
 /// A server that is told this refuses a request before it is one, with RST_STREAM of this code.
 fn server_refuses(input: &[u8], fault: &str, code: u32) {
     let (said, wrote) = server_says(input);
-    assert_eq!(said, format!("- reset {fault}"));
+    assert_eq!(said, format!("- refused {fault}"));
     assert_eq!(wrote, format!("RST_STREAM 1 {code}"));
 }
 

@@ -176,7 +176,8 @@ fn the_peers_limit_of_streams_is_kept() {
 fn streams_beyond_our_limit_are_refused() {
     let mut peer = Peer::server(WireSpec { h2_streams_max: 2, ..WireSpec::default() });
     (0..4).for_each(|n| peer.feed(&headers(2 * n + 1, POST, false)));
-    assert_eq!(peer.said(), "0 POST / @h Unknown\n1 POST / @h Unknown");
+    let refused = "- refused stream_refused\n- refused stream_refused";
+    assert_eq!(peer.said(), format!("0 POST / @h Unknown\n1 POST / @h Unknown\n{refused}"));
     assert_eq!(peer.wrote(), "RST_STREAM 5 7\nRST_STREAM 7 7");
     // What was on its way for them is innocent.
     peer.feed(&[data(5, b"x", true), data(7, b"x", false), rst(7, 8)].concat());
@@ -187,7 +188,8 @@ fn streams_beyond_our_limit_are_refused() {
 fn a_reset_stream_counts_until_it_is_released() {
     let mut peer = Peer::server(WireSpec { h2_streams_max: 1, ..WireSpec::default() });
     peer.feed(&[open(), rst(1, 8), headers(3, GET, true)].concat());
-    assert_eq!(peer.said(), "0 POST / @h Unknown\n0 reset peer_cancel");
+    let said = "0 POST / @h Unknown\n0 reset peer_cancel\n- refused stream_refused";
+    assert_eq!(peer.said(), said);
     assert_eq!(peer.wrote(), "RST_STREAM 3 7");
     peer.release(0);
     peer.feed(&headers(5, GET, true));

@@ -109,7 +109,7 @@ fn a_malformed_request_is_refused_with_protocol_error() {
     refuses(&get_with(":method", None), "missing_pseudo_field");
     let input = [headers(1, &with(GET, &[("A", "b")]), true), headers(3, GET, true)].concat();
     let (said, wrote) = server_says(&input);
-    assert_eq!(said, "- reset bad_field_name\n0 GET / @h end");
+    assert_eq!(said, "- refused bad_field_name\n0 GET / @h end");
     assert_eq!(wrote, "RST_STREAM 1 1");
 }
 
@@ -425,7 +425,7 @@ fn an_expectation_without_content_is_dropped() {
     assert_eq!(asks(&expects), "0 POST / @h end");
     let other = headers(1, &with(POST, &[("expect", "x")]), false);
     let (said, wrote) = server_says(&other);
-    assert_eq!(said, "- reset bad_expectation");
+    assert_eq!(said, "- refused bad_expectation");
     assert_eq!(wrote, "HEADERS 1 end :status=417 content-length=0\nRST_STREAM 1 0");
 }
 
@@ -441,7 +441,7 @@ fn connect_is_refused() {
         &[(":method", "CONNECT"), (":scheme", "http"), (":path", "/"), (":authority", "h")],
     ] {
         let (said, wrote) = server_says(&headers(1, fields, true));
-        assert_eq!(said, "- reset connect_refused");
+        assert_eq!(said, "- refused connect_refused");
         assert_eq!(wrote, "HEADERS 1 end :status=501 content-length=0");
     }
 }
