@@ -71,7 +71,6 @@ mod lost;
 pub mod message;
 #[cfg(test)]
 mod messages;
-pub mod metadata;
 #[cfg(test)]
 mod model;
 #[cfg(test)]
@@ -93,6 +92,7 @@ mod write;
 pub use fuzz::{fuzz_headers, fuzz_messages, fuzz_pair};
 
 pub use dialect::{Dialect, Encoding, Transport};
+pub(crate) use fields::{escaped_key, number_of};
 pub use walk::{Walk, Walked};
 
 use calls::{Calls, Half};
