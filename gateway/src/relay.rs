@@ -183,6 +183,13 @@ impl<'a> Relay<'a> {
         if self.tunnel && self.request_is_open() {
             return Poll::Pending;
         }
+        self.reply = Flow::Done;
+        if self.is_serial() && self.request_is_open() {
+            // Half a message would end the calls of others: the server has to take the rest, and
+            // has as much time for it as for a reply.
+            self.track.reply_waits(false);
+            return Poll::Pending;
+        }
         self.release();
         Poll::Ready(Ok(()))
     }
