@@ -18,24 +18,23 @@ const SHARED: &str = "{transport: ttheader, calls_max: 64}";
 
 /// One shard, so that there is one link where calls share it.
 fn start(servant: &Servant, dialect: &str) -> Gateway {
-    start_with(servant, dialect, "{shards: 1}", "10s")
+    start_with(servant, dialect, "1", "10s")
 }
 
-fn start_with(servant: &Servant, dialect: &str, settings: &str, timeout: &str) -> Gateway {
-    start_before(&servant.origin, dialect, settings, timeout)
+fn start_with(servant: &Servant, dialect: &str, shards: &str, timeout: &str) -> Gateway {
+    start_before(&servant.origin, dialect, shards, timeout)
 }
 
-fn start_before(origin: &Origin, dialect: &str, settings: &str, timeout: &str) -> Gateway {
+fn start_before(origin: &Origin, dialect: &str, shards: &str, timeout: &str) -> Gateway {
     let config = format!(
         "version: 1\n\
-         settings: {settings}\n\
          listeners: [{{address: '127.0.0.1:0', protocols: [thrift]}}]\n\
          clusters: {{c: {{protocol: thrift, thrift: {dialect}, endpoints: ['{}']}}}}\n\
          routes: [{{id: r, cluster: c, match: {{path: '/*'}}, timeout: {timeout}}}]\n",
         origin.address
     );
     let folder = Folder::new();
-    Setup::config(&folder.write("ringway.yaml", config)).start()
+    Setup::config(&folder.write("ringway.yaml", config)).flag("--shards", shards).start()
 }
 
 /// A framed caller of each name, each with a call under way.
@@ -56,7 +55,7 @@ fn late(gateway: &Gateway) -> f64 {
 /// them are under way.
 fn connections_of_64(dialect: &str) -> usize {
     let servant = Servant::start();
-    let gateway = start_with(&servant, dialect, "{shards: 2}", "60s");
+    let gateway = start_with(&servant, dialect, "2", "60s");
     let names: Vec<String> = (10..74).map(|number| format!("call_{number}")).collect();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     let mut clients = callers(&gateway, &names);
@@ -133,7 +132,7 @@ fn a_oneway_takes_no_place() {
 #[test]
 fn a_call_that_is_given_up_leaves_its_link_to_the_others() {
     let servant = Servant::start();
-    let gateway = start_with(&servant, SHARED, "{shards: 1}", "300ms");
+    let gateway = start_with(&servant, SHARED, "1", "300ms");
     let mut slow = callers(&gateway, &["slow"]);
     let lost = servant.next();
     assert_eq!(
@@ -272,7 +271,7 @@ fn an_early_reply_reaches_its_caller_and_ends_the_link() {
         accepted.write(&reply);
         accepted.drain();
     });
-    let gateway = start_before(&origin, FRAMED, "{shards: 1}", "60s");
+    let gateway = start_before(&origin, FRAMED, "1", "60s");
     let mut client = Client::connect(gateway.address);
     let long = call("long", 7, &text(&"x".repeat(200_000)));
     client.send(&long[..100_000]);
@@ -330,7 +329,7 @@ fn early(gateway: &Gateway, origin: &Origin) -> (Client, Client) {
 #[test]
 fn an_early_reply_leaves_a_shared_link_to_those_that_wait() {
     let (origin, go_on) = hasty();
-    let gateway = start_before(&origin, SHARED, "{shards: 1}", "60s");
+    let gateway = start_before(&origin, SHARED, "1", "60s");
     let (mut old, mut client) = early(&gateway, &origin);
     assert_eq!(gateway.metric("http_server_active_requests"), 2.0, "its rest is still to go");
     go_on.send(()).expect("the origin waits");
@@ -345,7 +344,7 @@ fn an_early_reply_leaves_a_shared_link_to_those_that_wait() {
 #[test]
 fn a_server_that_answers_early_and_reads_no_more_is_left() {
     let (origin, _never) = hasty();
-    let gateway = start_before(&origin, SHARED, "{shards: 1}", "900ms");
+    let gateway = start_before(&origin, SHARED, "1", "900ms");
     let (mut old, mut client) = early(&gateway, &origin);
     assert_eq!(frame(&mut old)[3], EXCEPTION);
     until("the rest is given up", || gateway.metric("http_server_active_requests") == 0.0);
