@@ -1,5 +1,7 @@
 //! The table, row by row.
 
+use proptest::prelude::*;
+
 use super::*;
 
 /// What is left of these fields, and the words of those that were refused.
@@ -241,4 +243,63 @@ fn trailers_say_nothing_of_the_table() {
     let left: Vec<_> = trailers.fields().map(|(name, _)| name).collect();
     assert_eq!(left, [&b"x-checksum"[..], b"grpc-status"]);
     assert_eq!(words, ["in_trailers"; 3]);
+}
+
+/// A field's name, and values that are sound, nearly so, or anything.
+fn field() -> impl Strategy<Value = (&'static str, String)> {
+    let names = [
+        "x-request-id",
+        "traceparent",
+        "tracestate",
+        "grpc-trace-bin",
+        "baggage",
+        "b3",
+        "x-b3-traceid",
+        "X_B3_SpanId",
+        "x-b3-parentspanid",
+        "x-b3-sampled",
+        "rpc-persist-a",
+        "x-forwarded-for",
+        "tt-int-2",
+        "other",
+    ];
+    let value = prop_oneof![
+        prop::sample::select(vec![
+            PARENT.to_owned(),
+            PARENT.replacen("00", "cc", 1),
+            PARENT[3..51].to_uppercase(),
+            "AABL+S81d7NNpqPOkp0ADkc2ATTwZ6oLqQK3Av8=".to_owned(),
+            "e457b5a2e4d86bd1".to_owned(),
+            (0..80).map(|index| format!("k{index}=v,")).collect(),
+        ]),
+        "[a-z]{1,3}=[a-z;,= ]{0,9}",
+        "[ -~]{0,60}",
+    ];
+    (prop::sample::select(names.to_vec()), value)
+}
+
+proptest! {
+    /// What goes on means something: the next hop that looks at it in the same way keeps all of it.
+    #[test]
+    fn what_was_admitted_is_admitted_again(
+        fields in prop::collection::vec(field(), 0..8),
+        is_thrift: bool,
+        claims: bool,
+    ) {
+        let mut head = Head::new();
+        head.set_version(if is_thrift { Version::Thrift } else { Version::Http2 });
+        fields.iter().for_each(|(name, value)| head.push(name.as_bytes(), value.as_bytes()));
+        let trust = Trust { claims, addresses: claims };
+        let mut refused = 0;
+        admit(&mut head, || trust, |_| refused += 1);
+        prop_assert!(head.count() + refused <= fields.len() + 1);
+        let text = |head: &Head| {
+            let mut out = Vec::new();
+            head.write_fields(&mut out, |_, _| true);
+            out.escape_ascii().to_string()
+        };
+        let once = text(&head);
+        admit(&mut head, || trust, |word| panic!("{word} of {once}"));
+        prop_assert_eq!(text(&head), once);
+    }
 }
