@@ -167,7 +167,7 @@ pub(crate) fn route(
     let live = track.state.live();
     let field = |name: &[u8]| Field::of(request.all(name));
     let query = Query {
-        method,
+        method: thrift::routed_method(conn, method),
         host: request.host(),
         path: request.path(),
         query: request.query().unwrap_or_default(),
