@@ -177,6 +177,34 @@ fn http_is_not_translated() {
 }
 
 /// Neither a caller between its calls nor one that has said nothing yet holds a drain up.
+/// Its methods are no call's, whatever they are called.
+#[test]
+fn http_matches_no_route_of_calls() {
+    let (folder, calls, web) = (Folder::new(), echo(), Origin::recording());
+    let config = format!(
+        "version: 1\n\
+         listeners: [{{address: '127.0.0.1:0', protocols: [http1, thrift]}}]\n\
+         clusters:\n\
+         \x20 calls: {{protocol: thrift, endpoints: ['{}']}}\n\
+         \x20 web: {{endpoints: ['{}']}}\n\
+         routes:\n\
+         - {{id: calls, cluster: calls, match: {{thrift: {{}}}}}}\n\
+         - {{id: named, cluster: calls, match: {{path: /web/only, methods: [CALL]}}}}\n\
+         - {{id: web, cluster: web, match: {{path: '/web/*'}}}}\n",
+        calls.address, web.address
+    );
+    let gateway = Setup::config(&folder.write("ringway.yaml", config)).start();
+    assert!(is_answered(&mut Client::connect(gateway.address), 1));
+    let mut client = gateway.client();
+    for method in ["CALL", "ONEWAY"] {
+        for (path, status) in [("/-/echo", 404), ("/web/echo", 200), ("/web/only", 200)] {
+            client.send(format!("{method} {path} HTTP/1.1\r\nHost: a\r\n\r\n"));
+            assert_eq!(client.reply().expect("a reply").status, status, "{method} {path}");
+        }
+    }
+    assert!(web.received().contains("ONEWAY /web/echo HTTP/1.1\r\n"), "{}", web.received());
+}
+
 #[test]
 fn a_drain_ends_idle_connections_and_answers_calls() {
     let folder = Folder::new();

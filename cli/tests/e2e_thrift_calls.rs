@@ -4,31 +4,37 @@
 
 mod support;
 
+use std::sync::Mutex;
+use std::sync::mpsc::{SyncSender, sync_channel};
+
 use support::thrift::{
     CALL, EMPTY, EXCEPTION, ONEWAY, REPLY, Servant, Waiting, call, exception, frame, framed,
     message, text, ttheader,
 };
-use support::{Client, Folder, Gateway, Setup, until};
+use support::{Client, Folder, Gateway, Origin, Setup, until};
 
 const FRAMED: &str = "{}";
 const SHARED: &str = "{transport: ttheader, calls_max: 64}";
 
 /// One shard, so that there is one link where calls share it.
 fn start(servant: &Servant, dialect: &str) -> Gateway {
-    start_with(servant, dialect, "{shards: 1}", "10s")
+    start_with(servant, dialect, "1", "10s")
 }
 
-fn start_with(servant: &Servant, dialect: &str, settings: &str, timeout: &str) -> Gateway {
+fn start_with(servant: &Servant, dialect: &str, shards: &str, timeout: &str) -> Gateway {
+    start_before(&servant.origin, dialect, shards, timeout)
+}
+
+fn start_before(origin: &Origin, dialect: &str, shards: &str, timeout: &str) -> Gateway {
     let config = format!(
         "version: 1\n\
-         settings: {settings}\n\
          listeners: [{{address: '127.0.0.1:0', protocols: [thrift]}}]\n\
          clusters: {{c: {{protocol: thrift, thrift: {dialect}, endpoints: ['{}']}}}}\n\
          routes: [{{id: r, cluster: c, match: {{path: '/*'}}, timeout: {timeout}}}]\n",
-        servant.origin.address
+        origin.address
     );
     let folder = Folder::new();
-    Setup::config(&folder.write("ringway.yaml", config)).start()
+    Setup::config(&folder.write("ringway.yaml", config)).flag("--shards", shards).start()
 }
 
 /// A framed caller of each name, each with a call under way.
@@ -49,7 +55,7 @@ fn late(gateway: &Gateway) -> f64 {
 /// them are under way.
 fn connections_of_64(dialect: &str) -> usize {
     let servant = Servant::start();
-    let gateway = start_with(&servant, dialect, "{shards: 2}", "60s");
+    let gateway = start_with(&servant, dialect, "2", "60s");
     let names: Vec<String> = (10..74).map(|number| format!("call_{number}")).collect();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     let mut clients = callers(&gateway, &names);
@@ -126,7 +132,7 @@ fn a_oneway_takes_no_place() {
 #[test]
 fn a_call_that_is_given_up_leaves_its_link_to_the_others() {
     let servant = Servant::start();
-    let gateway = start_with(&servant, SHARED, "{shards: 1}", "300ms");
+    let gateway = start_with(&servant, SHARED, "1", "300ms");
     let mut slow = callers(&gateway, &["slow"]);
     let lost = servant.next();
     assert_eq!(
@@ -251,6 +257,110 @@ fn a_slow_reader_holds_up_nobody_on_its_link() {
     assert!(frame(&mut clients[0]) == message(REPLY, "a", 7, &long), "all of it comes");
     assert_eq!(servant.origin.connections(), 1);
 }
+
+/// A server that answers a call before it has all of it, as it may one that it knows by the name
+/// alone. On a link of its own the call's rest is nobody's any more.
+#[test]
+fn an_early_reply_reaches_its_caller_and_ends_the_link() {
+    let origin = Origin::start(|mut accepted| {
+        let Some(begin) = accepted.read_exactly(16) else { return };
+        let reply = match &begin[12..] {
+            b"long" => call_of(EXCEPTION, "long", &exception("never heard of it", 1)),
+            name => call_of(REPLY, std::str::from_utf8(name).expect("a name"), EMPTY),
+        };
+        accepted.write(&reply);
+        accepted.drain();
+    });
+    let gateway = start_before(&origin, FRAMED, "1", "60s");
+    let mut client = Client::connect(gateway.address);
+    let long = call("long", 7, &text(&"x".repeat(200_000)));
+    client.send(&long[..100_000]);
+    let expected = message(EXCEPTION, "long", 7, &exception("never heard of it", 1));
+    assert_eq!(frame(&mut client), expected);
+    client.send(&long[100_000..]);
+    client.send(call("next", 8, EMPTY));
+    assert_eq!(frame(&mut client), message(REPLY, "next", 8, EMPTY));
+    assert_eq!(origin.connections(), 2);
+    let log = gateway.log(2);
+    assert!(log.iter().all(|line| line["reason"].is_null()), "{log:?}");
+}
+
+/// The first number that the gateway gives to a call of a link.
+fn call_of(kind: u8, name: &str, payload: &[u8]) -> Vec<u8> {
+    framed(&message(kind, name, 1, payload))
+}
+
+/// Answers `long` as it begins, takes its rest when told to, and then answers `old_` on the same
+/// link; `next` on another.
+fn hasty() -> (Origin, SyncSender<()>) {
+    let (go_on, wait) = sync_channel::<()>(1);
+    let wait = Mutex::new(wait);
+    let origin = Origin::start(move |mut accepted| {
+        let Some(first) = accepted.read_exactly(4) else { return };
+        let first = accepted.read_exactly(length(&first)).expect("a call");
+        if !first.windows(4).any(|name| name == b"old_") {
+            accepted.write(&ttheader(REPLY, "next", 1, EMPTY));
+            return accepted.drain();
+        }
+        let long = accepted.read_exactly(4).expect("a second call");
+        accepted.read_exactly(1000).expect("its beginning");
+        accepted.write(&ttheader(REPLY, "long", 2, &text("early")));
+        let told = wait.lock().expect("no thread panicked").recv();
+        if told.is_ok() {
+            accepted.read_exactly(length(&long) - 1000).expect("the rest of it");
+            accepted.write(&ttheader(REPLY, "old_", 1, EMPTY));
+        }
+        accepted.drain();
+    });
+    (origin, go_on)
+}
+
+/// A caller that waits for `old_`, and one that has the early reply to `long`.
+fn early(gateway: &Gateway, origin: &Origin) -> (Client, Client) {
+    let old = callers(gateway, &["old_"]).remove(0);
+    until("the first call went out", || !origin.received().is_empty());
+    let mut client = Client::connect(gateway.address);
+    client.send(call("long", 7, &text(&"x".repeat(LONG))));
+    assert_eq!(frame(&mut client), message(REPLY, "long", 7, &text("early")));
+    (old, client)
+}
+
+/// On a link that others share the rest still goes out, so that they get their replies.
+#[test]
+fn an_early_reply_leaves_a_shared_link_to_those_that_wait() {
+    let (origin, go_on) = hasty();
+    let gateway = start_before(&origin, SHARED, "1", "60s");
+    let (mut old, mut client) = early(&gateway, &origin);
+    assert_eq!(gateway.metric("http_server_active_requests"), 2.0, "its rest is still to go");
+    go_on.send(()).expect("the origin waits");
+    assert_eq!(frame(&mut old), message(REPLY, "old_", 7, EMPTY));
+    assert_eq!(origin.connections(), 1);
+    client.send(call("next", 8, EMPTY));
+    assert_eq!(frame(&mut client), message(REPLY, "next", 8, EMPTY));
+    assert_eq!(origin.connections(), 2, "what answers early gets no more calls");
+}
+
+/// It is waited for within the call's time, and then the link ends.
+#[test]
+fn a_server_that_answers_early_and_reads_no_more_is_left() {
+    let (origin, _never) = hasty();
+    let gateway = start_before(&origin, SHARED, "1", "900ms");
+    let (mut old, mut client) = early(&gateway, &origin);
+    assert_eq!(frame(&mut old)[3], EXCEPTION);
+    until("the rest is given up", || gateway.metric("http_server_active_requests") == 0.0);
+    client.send(call("next", 8, EMPTY));
+    assert_eq!(frame(&mut client), message(REPLY, "next", 8, EMPTY));
+    let log = gateway.log(3);
+    let long = log.iter().find(|line| line["target"] == "/-/long").expect("its line");
+    assert_eq!((&long["status"], &long["reason"]), (&200.into(), &"request_timeout".into()));
+}
+
+fn length(bytes: &[u8]) -> usize {
+    u32::from_be_bytes(bytes.try_into().expect("four bytes")) as usize
+}
+
+/// More than sockets and send queues hold on the way.
+const LONG: usize = 12 * 1024 * 1024;
 
 /// Half a call reaches no link: the other callers' go out before it.
 #[test]

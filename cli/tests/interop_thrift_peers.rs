@@ -11,7 +11,8 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 
-use support::{Authority, Folder, Gateway, Setup};
+use support::thrift::{REPLY, call, frame, message, text};
+use support::{Authority, Client, Folder, Gateway, Setup};
 
 /// The clusters, which methods of the same names lead to: a server, and how it is spoken to.
 const CLUSTERS: &[(&str, &str, &str)] = &[
@@ -80,8 +81,12 @@ struct Servers {
 
 impl Servers {
     fn start(name: &str) -> Self {
+        Self::start_with(name, &[])
+    }
+
+    fn start_with(name: &str, args: &[&str]) -> Self {
         let mut command = program(name);
-        command.arg("serve").stdin(Stdio::null()).stdout(Stdio::piped());
+        command.arg("serve").args(args).stdin(Stdio::null()).stdout(Stdio::piped());
         let mut child = command.spawn().unwrap_or_else(|error| panic!("{name}: {error}"));
         let mut line = String::new();
         let stdout = child.stdout.take().expect("standard output is piped");
@@ -204,6 +209,47 @@ fn one_port_serves_everybody_at_once() {
     for protocol in PROTOCOLS {
         assert!(told(protocol) > 0.0, "{protocol}");
     }
+}
+
+/// Connections to volo's server that 64 callers at a time need, whose calls take it 2 ms each.
+fn connections_of_64(server: &str, speaks: &str) -> f64 {
+    let (servers, folder) = (Servers::start_with("volo", &["2"]), Folder::new());
+    let port = servers.ports.iter().find(|(name, _)| name == server).expect("a server").1;
+    let config = format!(
+        "version: 1\n\
+         listeners: [{{address: '127.0.0.1:0', protocols: [thrift]}}]\n\
+         clusters: {{volo: {{protocol: thrift, thrift: {{{speaks}}}, \
+         endpoints: ['127.0.0.1:{port}']}}}}\n\
+         routes: [{{id: all, match: {{thrift: {{}}}}, cluster: volo}}]\n"
+    );
+    let setup = Setup::config(&folder.write("ringway.yaml", config));
+    let gateway = setup.flag("--shards", "2").start();
+    let mut callers: Vec<Client> = (0..64).map(|_| Client::connect(gateway.address)).collect();
+    for round in 0..ROUNDS {
+        for (caller, number) in callers.iter_mut().zip(0..) {
+            let said = text(&format!("{number} in round {round}"));
+            caller.send(call("volo_framed", round, &said));
+        }
+        for (caller, number) in callers.iter_mut().zip(0..) {
+            let mut said = text(&format!("{number} in round {round}"));
+            // What a method gives back has the number 0.
+            said[2] = 0;
+            assert_eq!(frame(caller), message(REPLY, "volo_framed", round, &said));
+        }
+    }
+    assert_eq!(gateway.metric("ringway_requests_total"), f64::from(64 * ROUNDS));
+    gateway.metric("ringway_upstream_connects_total")
+}
+
+/// Enough that all 64 meet in one.
+const ROUNDS: u32 = 30;
+
+#[test]
+fn callers_share_the_connections_of_a_server_that_takes_many_calls() {
+    let framed = connections_of_64("volo", "transport: framed");
+    let shared = connections_of_64("volo_multiplexed", "transport: ttheader, calls_max: 64");
+    println!("{framed} connections with a call each, {shared} with up to 64");
+    assert!(shared >= 1.0 && shared * 8.0 <= framed, "{shared} of {framed}");
 }
 
 /// What connections of the one port begin with.

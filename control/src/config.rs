@@ -62,7 +62,7 @@ pub(crate) struct ListenerSpec {
     /// It answers health checks of gRPC.
     #[serde(default)]
     pub(crate) grpc_health: Option<GrpcHealthSpec>,
-    /// Whether callers of Thrift may say who they are and pass metadata on; false by default.
+    /// Whether callers may say who they are and pass metadata on; false by default.
     #[serde(default)]
     pub(crate) trust_metadata: Option<bool>,
     /// Its connections begin with TLS.

@@ -75,7 +75,7 @@ pub struct ListenerPlan {
     pub error_pages: Arc<ErrorPages>,
     /// The health service of gRPC that it has itself.
     pub grpc_health: Option<Arc<GrpcHealth>>,
-    /// Whether callers of Thrift are believed who they are, and what they pass on.
+    /// Whether callers are believed who they are, and what they pass on.
     pub trusts_metadata: bool,
     /// What its connections need, where they begin with TLS.
     pub tls: Option<Arc<ServerTls>>,

@@ -7,6 +7,7 @@ use protocols::{Head, Length};
 use crate::end::End;
 use crate::exchange::{Track, client_cause};
 use crate::failure::{Cause, Failure, Stage};
+use crate::metadata;
 use crate::relay::Body;
 use crate::shard::State;
 use crate::stash::{Filled, Stash, Stored};
@@ -55,7 +56,11 @@ pub(crate) async fn gather(
         Filled::OverBudget => return failed(Cause::BufferBudget),
         Filled::Cut { fault, .. } => return failed(client_cause(&track.state, fault)),
     }
-    Ok(Box::new(stash.into_stored()))
+    let mut stored = Box::new(stash.into_stored());
+    if let Some(trailers) = stored.trailers_mut() {
+        metadata::admit_trailers(&track.state, trailers);
+    }
+    Ok(stored)
 }
 
 /// Asks a client that waits for it to send its body (RFC 9110 section 10.1.1).

@@ -18,7 +18,7 @@ use engine::{Address, Timer};
 use observe::{CallSeat, Gauge, Metric, Phase, Place, Protocol, Record, WordFamily};
 use protocols::grpc::Code;
 use protocols::thrift::Encoding;
-use protocols::{AnyWire, Fault, Head, Length, Name, PathRule, Version, Wire as _, trace};
+use protocols::{AnyWire, Fault, Head, Length, Name, PathRule, Version, Wire as _};
 use router::{Field, ProxyVersion, Query, RouteId};
 
 use crate::attempt;
@@ -46,9 +46,7 @@ pub(crate) fn start(down: End, request: Box<Head>, end: bool) -> Running {
 async fn run(down: End, mut request: Box<Head>, end: bool) {
     let state = down.conn().state.clone();
     state.live().prefetch_host(request.host());
-    if down.conn().is_thrift() {
-        metadata::admit(&state, down.conn(), &mut request);
-    }
+    metadata::admit(&state, down.conn(), &mut request);
     let track = Track::begin(&state, down.conn(), &request);
     let timer = state.take_timer();
     let result = {
@@ -169,7 +167,7 @@ pub(crate) fn route(
     let live = track.state.live();
     let field = |name: &[u8]| Field::of(request.all(name));
     let query = Query {
-        method,
+        method: thrift::routed_method(conn, method),
         host: request.host(),
         path: request.path(),
         query: request.query().unwrap_or_default(),
@@ -195,9 +193,8 @@ fn edit(state: &State, conn: &Conn, plan: &Plan, request: &mut Head) -> Result<(
     hops::sign_request(state, request)
 }
 
-/// Tells the upstream whose certificate the client has shown; nobody else may say so.
+/// Tells the upstream whose certificate the client has shown; what others say of it was removed.
 fn tell_certificate(conn: &Conn, request: &mut Head) {
-    request.remove_client_certificate();
     let Some(tls) = conn.stream.tls() else { return };
     request.set_https(true);
     tls.with_identity(|identity| {
@@ -218,15 +215,15 @@ fn upgrade(plan: &Plan, request: &mut Head) {
     }
 }
 
-/// Keeps a client's id if it is one, makes one otherwise.
+/// Keeps a client's id, makes one otherwise.
 fn request_id(state: &State, request: &mut Head) {
-    if request.known(Name::XRequestId).is_some_and(trace::is_request_id) {
+    if request.known(Name::XRequestId).is_some() {
         return;
     }
     let mut id = [0_u8; 32];
     hex(state.shard.random(), &mut id[..16]);
     hex(state.shard.random(), &mut id[16..]);
-    request.set_known(Name::XRequestId, &id);
+    request.push_known(Name::XRequestId, &id);
 }
 
 fn hex(number: u64, out: &mut [u8]) {

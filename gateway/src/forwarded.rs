@@ -1,8 +1,9 @@
 //! Who the client is, and what the upstream is told of it.
 //!
 //! A peer's own claims count only where `trusted-proxies` names it: then they are kept and added
-//! to. Anybody else's are replaced, so that what an upstream reads is true from its right end up
-//! to the first proxy that the operator has named. The walk itself is `protocols::forwarded`.
+//! to. Anybody else's were removed (`metadata.rs`) and are replaced, so that what an upstream reads
+//! is true from its right end up to the first proxy that the operator has named. The walk itself is
+//! `protocols::forwarded`.
 //!
 //! Cost: without trusted proxies, one look at an empty list a request.
 
@@ -47,11 +48,9 @@ pub(crate) fn write(state: &State, conn: &Conn, request: &mut Head) {
     let trusted = peer.is_some_and(|peer| live.trusts(peer));
     if live.options().forwarded_standard {
         write_rfc7239(conn, trusted, request);
-    } else if !trusted {
-        request.remove(b"forwarded");
     }
     append_peer(state, peer, trusted, request);
-    let says = |name| trusted && request.known(name).is_some();
+    let says = |name| request.known(name).is_some();
     let (proto, host) = (says(Name::XForwardedProto), says(Name::XForwardedHost));
     if !proto {
         request.set_known(Name::XForwardedProto, scheme(conn).as_bytes());
@@ -61,9 +60,6 @@ pub(crate) fn write(state: &State, conn: &Conn, request: &mut Head) {
         text.clear();
         text.push_str(std::str::from_utf8(request.authority()).unwrap_or_default());
         request.set_known(Name::XForwardedHost, text.as_bytes());
-    }
-    if !trusted {
-        request.remove(b"x-real-ip");
     }
 }
 

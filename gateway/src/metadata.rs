@@ -1,18 +1,19 @@
-//! Metadata of Thrift calls: what a caller may say of itself, and what an upstream is told of it.
+//! Metadata of requests: what a caller may say of itself, and what a Thrift upstream is told of it.
 //!
-//! The rules are `protocols::thrift::metadata`'s; this says who is trusted and what is true. A
-//! caller is trusted where `trusted_proxies` names it, or where its listener says `trust_metadata`.
-//! Who the client is, only a trusted proxy may say: in X-Forwarded-For, or in a TTHeader's `rip`
-//! where there is none.
+//! The rules are `protocols::metadata`'s; this says who is trusted and what is true. A caller is
+//! trusted where `trusted_proxies` names it, or where its listener says `trust_metadata`. Who the
+//! client is, only a trusted proxy may say: in X-Forwarded-For, or in a TTHeader's `rip` where
+//! there is none. With `forwarded: false` nobody writes what an HTTP upstream reads of that, and
+//! claims pass.
 //!
-//! Cost: a look at each field of a call; framed and buffered callers have one.
+//! Cost: a look at each field's name; framed and buffered callers have one.
 
 use std::fmt::Write as _;
 use std::net::{IpAddr, SocketAddr};
 
 use engine::Address;
 use observe::WordFamily;
-use protocols::thrift::metadata::{self, Trust};
+use protocols::metadata::{self, Trust};
 use protocols::{Head, Name};
 
 use crate::conn::Conn;
@@ -24,11 +25,25 @@ const RIP: &[u8] = b"rip";
 /// The number of a TTHeader's key for who asks.
 const FROM_SERVICE: &[u8] = b"tt-int-3";
 
-/// Takes out of a call what its caller may not say, before anything is made of it.
+/// Takes out of a request what its caller may not say, before anything is made of it.
 pub(crate) fn admit(state: &State, conn: &Conn, request: &mut Head) {
     let dropped = |word| state.metrics.word(WordFamily::MetadataDropped, word);
-    let trust = Trust { claims: is_trusted(state, conn), addresses: is_proxy(state, conn) };
+    let passes = !conn.is_thrift() && !state.options().forwarded;
+    let trust =
+        || Trust { claims: is_trusted(state, conn), addresses: is_proxy(state, conn) || passes };
     metadata::admit(request, trust, dropped);
+    if conn.is_thrift() {
+        admit_rip(request, dropped);
+    }
+}
+
+/// Takes out of a request's trailers what belongs into its head.
+pub(crate) fn admit_trailers(state: &State, trailers: &mut Head) {
+    metadata::strip(trailers, |word| state.metrics.word(WordFamily::MetadataDropped, word));
+}
+
+/// Reads a TTHeader's address of the client, where a trusted proxy says one.
+fn admit_rip(request: &mut Head, dropped: impl Fn(&'static str)) {
     let Some(rip) = request.field(RIP) else { return };
     let said = protocols::forwarded::address(rip);
     if said.is_none() {

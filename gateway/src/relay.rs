@@ -21,6 +21,7 @@ use crate::end::End;
 use crate::exchange::{Track, client_cause};
 use crate::failure::{Cause, Failure, Stage};
 use crate::hops;
+use crate::metadata;
 use crate::slot::Item;
 use crate::stash::{Filled, Stash, Stored};
 
@@ -182,6 +183,13 @@ impl<'a> Relay<'a> {
         if self.tunnel && self.request_is_open() {
             return Poll::Pending;
         }
+        self.reply = Flow::Done;
+        if self.is_serial() && self.request_is_open() {
+            // Half a message would end the calls of others: the server has to take the rest, and
+            // has as much time for it as for a reply.
+            self.track.reply_waits(false);
+            return Poll::Pending;
+        }
         self.release();
         Poll::Ready(Ok(()))
     }
@@ -220,7 +228,8 @@ impl<'a> Relay<'a> {
                 }
                 _ => step(&mut self.request, Source::End(self.down), up, &lane, cx),
             };
-            if let Moved::Trailers(trailers) = moved {
+            if let Moved::Trailers(mut trailers) = moved {
+                metadata::admit_trailers(&self.track.state, &mut trailers);
                 moved = end_request(&mut self.request, up, &lane, Some(&trailers));
                 self.track.state.give_head(trailers);
             }
@@ -492,10 +501,13 @@ fn send_stored(
     }
 }
 
-/// Ends a request. Trailers go on unless its body is turned into something else.
+/// Ends a request. What is left of its trailers goes on unless its body is turned into something
+/// else.
 fn end_request(flow: &mut Flow, to: &End, lane: &Lane<'_>, trailers: Option<&Head>) -> Moved {
     match lane.end(None) {
-        Ok(changed) => finish(flow, to, trailers.filter(|_| changed.is_none())),
+        Ok(changed) => {
+            finish(flow, to, trailers.filter(|head| changed.is_none() && head.count() > 0))
+        }
         Err(bad) => Moved::Bad(bad),
     }
 }

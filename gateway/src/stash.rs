@@ -181,6 +181,11 @@ impl Stored {
         self.stash.trailers.as_deref()
     }
 
+    /// The same, to be changed.
+    pub(crate) fn trailers_mut(&mut self) -> Option<&mut Head> {
+        self.stash.trailers.as_deref_mut()
+    }
+
     /// All of it in one piece: a copy.
     pub(crate) fn joined(&self) -> Vec<u8> {
         self.stash.pieces.iter().flat_map(|piece| piece.iter().copied()).collect()

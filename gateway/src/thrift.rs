@@ -18,6 +18,7 @@ use protocols::Head;
 use protocols::thrift::{Dialect, Encoding, Transport};
 use router::{ThriftDialect, ThriftProtocol, ThriftTransport};
 
+use crate::conn::Conn;
 use crate::end::End;
 use crate::exchange::Track;
 use crate::failure::{Cause, Failure, Stage};
@@ -29,6 +30,15 @@ pub(crate) fn encoding_of(down: &End, request: &Head) -> Option<Encoding> {
     }
     let content_type = request.field(b"content-type")?;
     [Encoding::Binary, Encoding::Compact].into_iter().find(|one| one.content_type() == content_type)
+}
+
+/// The method that the table is asked with. `CALL` and `ONEWAY` are those of calls there: a request
+/// of HTTP that has one of them is of no method that a rule can name.
+pub(crate) fn routed_method<'a>(conn: &Conn, method: &'a [u8]) -> &'a [u8] {
+    match method {
+        b"CALL" | b"ONEWAY" if !conn.is_thrift() => b"",
+        method => method,
+    }
 }
 
 /// An encoding by its name in configuration.

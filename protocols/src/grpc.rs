@@ -8,6 +8,7 @@
 //! Nothing here is a wire: gRPC is HTTP/2 with rules for some fields. Payload is never copied; no
 //! function allocates but those that write into a `Head`.
 
+pub(crate) mod base64;
 pub mod health;
 pub mod web;
 

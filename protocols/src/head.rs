@@ -400,7 +400,9 @@ impl Head {
             index <= first + 1 || !same_name(arena, f, field.name, name)
         });
         if let Some(slot) = fields.get_mut(first) {
-            *slot = field;
+            // What must never be indexed is not either once it reads otherwise.
+            let form = if slot.form == Form::Secret { Form::Secret } else { field.form };
+            *slot = Field { form, ..field };
         }
     }
 
@@ -430,24 +432,12 @@ impl Head {
         before - fields.len()
     }
 
-    /// Removes the fields that `keep` says no to, by name and value.
-    pub fn retain(&mut self, mut keep: impl FnMut(&[u8], &[u8]) -> bool) {
+    /// Removes the fields that `keep` says no to, by interned name, name and value.
+    pub fn retain(&mut self, mut keep: impl FnMut(Name, &[u8], &[u8]) -> bool) {
         let Head { arena, fields, .. } = self;
         fields.retain(|f| {
             let name = slice(arena, f.name_at, u32::from(f.name_len));
-            keep(name, slice(arena, f.value_at, f.value_len))
-        });
-    }
-
-    /// Removes what says whose certificate the client has shown, in this gateway's words
-    /// (`X-Client-Cert-*`) and in those of others (`X-Forwarded-Client-Cert`).
-    pub fn remove_client_certificate(&mut self) {
-        let Head { arena, fields, .. } = self;
-        fields.retain(|f| {
-            let name = || slice(arena, f.name_at, u32::from(f.name_len));
-            f.name != Name::Other
-                || !(begins(name(), CLIENT_CERTIFICATE)
-                    || begins(name(), b"x-forwarded-client-cert"))
+            keep(f.name, name, slice(arena, f.value_at, f.value_len))
         });
     }
 

@@ -61,6 +61,7 @@ pub mod h2;
 mod head;
 pub mod hello;
 pub mod hpack;
+pub mod metadata;
 mod name;
 #[cfg(any(test, feature = "fuzz"))]
 mod pair;

@@ -1,12 +1,13 @@
-//! What travels with a call from hop to hop: request ids, trace contexts, baggage and B3. Each
+//! What travels with a request from hop to hop: request ids, trace contexts, baggage and B3. Each
 //! value is checked and, where others may read it in two ways, brought into one form.
 //!
 //! Sources: W3C Trace Context, Level 2 (§3.2 `traceparent`, §3.3 `tracestate`), W3C Baggage (§3.3),
-//! and B3 Propagation of Zipkin.
+//! B3 Propagation of Zipkin, and OpenCensus' BinaryEncoding.md.
 //!
 //! Not here: where a value stands in a protocol, and what becomes of a bad one. Cost: one pass over
 //! a value, and a copy of B3's ids and of what has to change.
 
+use crate::grpc::base64::{Decoder, Encoder};
 use crate::head::is_tchar;
 
 /// What a value comes to.
@@ -59,6 +60,39 @@ fn read_traceparent(value: &[u8]) -> Option<[u8; TRACEPARENT_BYTES]> {
     let mut form = *first;
     let [v0, v1, .., f0, f1] = &mut form;
     [*v0, *v1, *f0, *f1] = [b'0', b'0', b'0', b'0' + (low & known) as u8];
+    Some(form)
+}
+
+/// A `grpc-trace-bin`: a trace context in the binary form of OpenCensus, in base64 that may leave
+/// its padding out, and does so when it goes on. What is known of its options is `sampled`.
+pub fn grpc_trace_bin(value: &[u8]) -> Checked {
+    Checked::of(value, read_trace_bin(value))
+}
+
+fn read_trace_bin(value: &[u8]) -> Option<Vec<u8>> {
+    let digits = value.strip_suffix(b"=").unwrap_or(value);
+    if digits.len() != TRACE_BIN_DIGITS {
+        return None;
+    }
+    let (mut decoder, mut bytes) = (Decoder::default(), Vec::new());
+    decoder.decode(digits, &mut bytes)?;
+    decoder.decode(b"=", &mut bytes)?;
+    // Version 0, then the numbers 0 to 2, each before its value: trace, span, options.
+    let (trace, rest) = bytes.strip_prefix(&[0, 0])?.split_first_chunk::<16>()?;
+    let (span, rest) = rest.strip_prefix(&[1])?.split_first_chunk::<8>()?;
+    let [2, options] = *rest else { return None };
+    if trace == &[0; 16] || span == &[0; 8] {
+        return None;
+    }
+    if options <= 1 {
+        return Some(digits.to_vec());
+    }
+    *bytes.last_mut()? = options & 1;
+    let mut form = Vec::new();
+    let mut encoder = Encoder::default();
+    encoder.encode(&bytes, &mut form);
+    encoder.pad(&mut form);
+    form.truncate(TRACE_BIN_DIGITS);
     Some(form)
 }
 
@@ -122,8 +156,10 @@ fn read_b3(value: &[u8]) -> Option<Vec<u8>> {
 pub enum B3Part {
     /// `x-b3-traceid`: 16 or 32 digits.
     Trace,
-    /// `x-b3-spanid` or `x-b3-parentspanid`: 16 digits.
+    /// `x-b3-spanid`: 16 digits.
     Span,
+    /// `x-b3-parentspanid`: 16 digits.
+    Parent,
     /// `x-b3-sampled`: 0 or 1, which some write `false` and `true`.
     Sampled,
     /// `x-b3-flags`: 1 for debug, 0 for nothing.
@@ -134,7 +170,7 @@ pub enum B3Part {
 pub fn b3_part(part: B3Part, value: &[u8]) -> Checked {
     let form = match (part, value) {
         (B3Part::Trace, id) => trace_id(id),
-        (B3Part::Span, id) => span_id(id),
+        (B3Part::Span | B3Part::Parent, id) => span_id(id),
         (B3Part::Sampled, b"true") => Some(b"1".to_vec()),
         (B3Part::Sampled, b"false") => Some(b"0".to_vec()),
         (B3Part::Sampled | B3Part::Flags, b"0" | b"1") => Some(value.to_vec()),
@@ -227,6 +263,8 @@ fn is_baggage_value(value: &[u8]) -> bool {
 }
 
 const TRACEPARENT_BYTES: usize = 55;
+/// Of 29 bytes, without padding.
+const TRACE_BIN_DIGITS: usize = 39;
 const REQUEST_ID_BYTES_MAX: usize = 128;
 /// Trace Context §3.3.1.1, and what it says to drop first.
 const STATE_MEMBERS_MAX: usize = 32;
@@ -267,6 +305,34 @@ mod tests {
             count += 1;
         }
         assert_eq!(count, 17);
+    }
+
+    #[test]
+    fn trace_contexts_in_binary() {
+        let of = |value: &str| said(grpc_trace_bin(value.as_bytes()), value.as_bytes());
+        let sampled = "AABL+S81d7NNpqPOkp0ADkc2ATTwZ6oLqQK3AgE";
+        assert_eq!(of(sampled), sampled);
+        assert_eq!(of(&format!("{sampled}=")), sampled, "padding is not sent on");
+        let not_sampled = &sampled.replace("AgE", "AgA");
+        assert_eq!(of(not_sampled), *not_sampled);
+        assert_eq!(of(&sampled.replace("AgE", "Av8")), sampled, "unknown options are cleared");
+        for (bad, why) in [
+            ("", "nothing"),
+            ("AQBL+S81d7NNpqPOkp0ADkc2ATTwZ6oLqQK3AgE", "a later version"),
+            ("AAFL+S81d7NNpqPOkp0ADkc2ATTwZ6oLqQK3AgE", "the trace has another number"),
+            ("AABL+S81d7NNpqPOkp0ADkc2AjTwZ6oLqQK3AgE", "the span has another number"),
+            ("AABL+S81d7NNpqPOkp0ADkc2ATTwZ6oLqQK3AwE", "the options have another number"),
+            ("AAAAAAAAAAAAAAAAAAAAAAAAATTwZ6oLqQK3AgE", "no trace"),
+            ("AABL+S81d7NNpqPOkp0ADkc2AQAAAAAAAAAAAgE", "no span"),
+            ("AABL+S81d7NNpqPOkp0ADkc2ATTwZ6oLqQK3AgF", "bits left over"),
+            ("AABL-S81d7NNpqPOkp0ADkc2ATTwZ6oLqQK3AgE", "another alphabet"),
+            ("AABL+S81d7NNpqPOkp0ADkc2ATTwZ6oLqQK3AgE==", "too much padding"),
+            ("AABL+S81d7NNpqPOkp0ADkc2ATTwZ6oLqQK3AgEA", "30 bytes"),
+            ("AABL+S81d7NNpqPOkp0ADkc2ATTwZ6oLqQK3Ag", "28 bytes"),
+            ("AABL+S81d7NNpqPOkp0ADkc2ATTwZ6oLqQK3AgE,AABL", "two values"),
+        ] {
+            assert_eq!(of(bad), "bad", "{why}");
+        }
     }
 
     #[test]
@@ -322,6 +388,7 @@ mod tests {
         for (kind, bad) in [
             (B3Part::Trace, "80f1"),
             (B3Part::Span, trace),
+            (B3Part::Parent, ""),
             (B3Part::Sampled, "d"),
             (B3Part::Flags, "true"),
         ] {

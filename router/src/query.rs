@@ -11,7 +11,8 @@ use crate::{PlanId, RouteId};
 
 /// One request as the table sees it.
 pub struct Query<'a> {
-    /// The method as received; methods are case-sensitive (RFC 9110 §9.1).
+    /// The method as received; methods are case-sensitive (RFC 9110 §9.1). `CALL` and `ONEWAY` are
+    /// calls of Thrift; of a request of HTTP they are no method, which is empty.
     pub method: &'a [u8],
     /// Lower case, without port and without the trailing dot; empty when the request has none.
     pub host: &'a [u8],

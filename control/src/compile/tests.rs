@@ -257,15 +257,16 @@ r.yaml:11:26: route `all`: source `10.0.0.1/8` has bits set behind its prefix";
 }
 
 #[test]
-fn only_callers_of_thrift_are_believed_their_metadata() {
+fn only_who_asks_for_something_is_believed_its_metadata() {
     let text = "version: 1\nlisteners:\n\
-                - {address: '127.0.0.1:1', trust_metadata: true}\n\
+                - {address: '127.0.0.1:1', protocols: [tcp], cluster: tcp, trust_metadata: true}\n\
                 - {address: '127.0.0.1:2', protocols: [thrift], trust_metadata: yes please}\n\
                 - {address: '127.0.0.1:3', protocols: [http1, thrift], trust_metadata: false}\n\
                 clusters:\n  app: {endpoints: ['127.0.0.1:9001']}\n\
+                \x20 tcp: {endpoints: ['127.0.0.1:9002'], protocol: tcp}\n\
                 routes: [{id: all, cluster: app}]\n";
     let expected = "\
-r.yaml:3:44: `trust_metadata` is for listeners whose protocols name thrift
+r.yaml:3:76: `trust_metadata` is for listeners that take requests
 r.yaml:4:65: expected true or false, found `yes please`";
     assert_eq!(faults(text), expected);
 }

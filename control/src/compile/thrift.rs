@@ -39,8 +39,8 @@ impl Compile<'_> {
         spec: &ListenerSpec,
         speaks: Speaks,
     ) -> bool {
-        if spec.trust_metadata.is_some() && !matches!(speaks, Speaks::Thrift { .. }) {
-            let message = "`trust_metadata` is for listeners whose protocols name thrift";
+        if spec.trust_metadata.is_some() && speaks == Speaks::Tcp {
+            let message = "`trust_metadata` is for listeners that take requests";
             self.fault(item.place(&["trust_metadata"]), message.to_owned());
         }
         spec.trust_metadata.unwrap_or(false)

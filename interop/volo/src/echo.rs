@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use pilota::FastStr;
 use tokio::sync::Notify;
@@ -16,9 +17,15 @@ pub(crate) use echo_gen::echo::{Echo, EchoClient, EchoClientBuilder, EchoServer}
 pub(crate) struct Told {
     counts: Arc<Mutex<HashMap<String, u32>>>,
     changed: Arc<Notify>,
+    delay: Duration,
 }
 
 impl Told {
+    /// One that answers after so long.
+    pub(crate) fn after(delay: Duration) -> Told {
+        Told { delay, ..Told::default() }
+    }
+
     fn note(&self, text: &str) {
         *self
             .counts
@@ -44,6 +51,9 @@ impl Told {
     }
 
     async fn answer(&self, text: FastStr) -> Result<FastStr, ServerError> {
+        if !self.delay.is_zero() {
+            tokio::time::sleep(self.delay).await;
+        }
         if text == "fail" {
             let kind = ApplicationExceptionKind::MISSING_RESULT;
             return Err(ApplicationException::new(kind, "as asked").into());

@@ -1,10 +1,11 @@
 //! Thrift calls of every dialect that volo-thrift has, judged here, and servers for them.
 //!
-//! Usage: `ringway-interop-volo serve`, which prints `ready NAME=PORT...` and serves until it is
-//! ended; `ringway-interop-volo call LISTENER TRUSTING_LISTENER`, which asks every case in every
-//! dialect of two listeners of the gateway, the second one with `trust_metadata`; or
-//! `ringway-interop-volo load LISTENER`, which prints `ready`, waits for a line, and then asks in
-//! TTHeader as fast as it can. Both end with `N passed, M failed`; a case fails by a panic.
+//! Usage: `ringway-interop-volo serve [DELAY_MS]`, which prints `ready NAME=PORT...` and serves
+//! until it is ended, each call after that time; `ringway-interop-volo call LISTENER
+//! TRUSTING_LISTENER`, which asks every case in every dialect of two listeners of the gateway, the
+//! second one with `trust_metadata`; or `ringway-interop-volo load LISTENER`, which prints `ready`,
+//! waits for a line, and then asks in TTHeader as fast as it can. Both end with `N passed, M
+//! failed`; a case fails by a panic.
 
 mod cases;
 mod echo;
@@ -13,6 +14,7 @@ mod metadata;
 mod serve;
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use cases::{CASES, Caller, DIALECTS};
 
@@ -21,8 +23,9 @@ fn main() -> ExitCode {
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
     let runtime = runtime.worker_threads(2).enable_all().build().expect("a runtime");
     match &words.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        ["serve"] => {
-            runtime.block_on(serve::serve());
+        ["serve", delay @ ..] if delay.len() < 2 => {
+            let delay_ms = delay.first().map_or(0, |delay| delay.parse().expect("milliseconds"));
+            runtime.block_on(serve::serve(Duration::from_millis(delay_ms)));
             ExitCode::SUCCESS
         }
         ["call", address, trusting] => {
@@ -40,7 +43,7 @@ fn main() -> ExitCode {
             ExitCode::SUCCESS
         }
         _ => {
-            eprintln!("usage: serve | call LISTENER TRUSTING_LISTENER | load LISTENER");
+            eprintln!("usage: serve [DELAY_MS] | call LISTENER TRUSTING_LISTENER | load LISTENER");
             ExitCode::from(2)
         }
     }

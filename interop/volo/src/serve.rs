@@ -11,9 +11,9 @@ use crate::echo::{EchoServer, Told};
 /// Generous: it ends a call whose answer never comes, and none on a machine that is busy.
 pub(crate) const CALL_LIMIT: Duration = Duration::from_secs(300);
 
-/// Serves on free ports and says which.
-pub(crate) async fn serve() {
-    let (told, ports) = (Told::default(), [listen().await, listen().await]);
+/// Serves on free ports and says which; an answer takes so long.
+pub(crate) async fn serve(delay: Duration) {
+    let (told, ports) = (Told::after(delay), [listen().await, listen().await]);
     let [one, many] = ports.each_ref().map(|port| port.local_addr().expect("an address").port());
     println!("ready volo={one} volo_multiplexed={many}");
     std::io::stdout().flush().expect("standard output");

@@ -286,7 +286,7 @@ fn words(registry: &Registry, page: &mut Page<'_>) {
         ),
         (
             "ringway_metadata_dropped_total",
-            "Pairs of metadata of Thrift calls that were not forwarded, by reason.",
+            "Fields and pairs of requests' metadata that were not forwarded, by reason.",
             "reason",
             WordFamily::MetadataDropped,
         ),

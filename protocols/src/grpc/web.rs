@@ -10,6 +10,7 @@
 //! would be read as a part of it. Cost: binary bodies are looked at, not copied; the text form
 //! copies each byte once. Holds less than a group and the prefix of a message.
 
+use super::base64::{Decoder, Encoder};
 use super::{BadMessage, Code, Messages, Step, is_content_type};
 use crate::head::{Head, Length};
 use crate::transform::{Changed, Transform};
@@ -141,7 +142,7 @@ impl GrpcWeb {
                 // What came before a bad byte is judged first, as it is where it came alone.
                 let decoded = decoder.decode(input, out);
                 scan(messages, out.get(from..).unwrap_or_default(), |_, _| {})?;
-                decoded?;
+                decoded.ok_or(BadBody::Base64)?;
             }
             Coding::Encode(encoder) => scan(messages, input, |bytes, ends| {
                 encoder.encode(bytes, out);
@@ -160,7 +161,7 @@ impl GrpcWeb {
         out: &mut Vec<u8>,
     ) -> Result<(), BadBody> {
         if let Coding::Decode(decoder) = &self.coding
-            && decoder.len > 0
+            && decoder.is_open()
         {
             return Err(BadBody::Base64);
         }
@@ -215,103 +216,6 @@ fn frame(trailers: &Head) -> Vec<u8> {
 const TRAILERS_FLAG: u8 = 0x80;
 const PREFIX_LEN: usize = 5;
 const ACCEPT_ENCODING: &[u8] = b"grpc-accept-encoding";
-
-/// Base64 to bytes, group by group (RFC 4648 section 4).
-#[derive(Debug, Default)]
-struct Decoder {
-    /// The digits of a group that is not whole, six bits each.
-    bits: u32,
-    len: u8,
-    padding: u8,
-}
-
-impl Decoder {
-    fn decode(&mut self, input: &[u8], out: &mut Vec<u8>) -> Result<(), BadBody> {
-        out.reserve(input.len() / 4 * 3 + 3);
-        input.iter().try_for_each(|&byte| self.push(byte, out))
-    }
-
-    fn push(&mut self, byte: u8, out: &mut Vec<u8>) -> Result<(), BadBody> {
-        if byte == b'=' {
-            self.padding += 1;
-            self.bits <<= 6;
-        } else if self.padding > 0 {
-            return Err(BadBody::Base64);
-        } else {
-            self.bits = self.bits << 6 | u32::from(digit(byte).ok_or(BadBody::Base64)?);
-        }
-        self.len += 1;
-        if self.len == 4 {
-            let group = core::mem::take(self);
-            group.write(out)?;
-        }
-        Ok(())
-    }
-
-    /// Writes a whole group. Bits that padding leaves over are zero.
-    fn write(self, out: &mut Vec<u8>) -> Result<(), BadBody> {
-        let [_, bytes @ ..] = self.bits.to_be_bytes();
-        let len = 3usize.checked_sub(usize::from(self.padding)).ok_or(BadBody::Base64)?;
-        let (written, left) = bytes.split_at_checked(len).ok_or(BadBody::Base64)?;
-        if len == 0 || left.iter().any(|&byte| byte != 0) {
-            return Err(BadBody::Base64);
-        }
-        out.extend_from_slice(written);
-        Ok(())
-    }
-}
-
-fn digit(byte: u8) -> Option<u8> {
-    match byte {
-        b'A'..=b'Z' => Some(byte - b'A'),
-        b'a'..=b'z' => Some(byte - b'a' + 26),
-        b'0'..=b'9' => Some(byte - b'0' + 52),
-        b'+' => Some(62),
-        b'/' => Some(63),
-        _ => None,
-    }
-}
-
-/// Bytes to base64.
-#[derive(Debug, Default)]
-struct Encoder {
-    /// Bytes that are no group yet.
-    bits: u32,
-    len: u8,
-}
-
-impl Encoder {
-    fn encode(&mut self, bytes: &[u8], out: &mut Vec<u8>) {
-        out.reserve(bytes.len() / 3 * 4 + 4);
-        for &byte in bytes {
-            self.bits = self.bits << 8 | u32::from(byte);
-            self.len += 1;
-            if self.len == 3 {
-                self.write(4, out);
-            }
-        }
-    }
-
-    /// Ends a piece.
-    fn pad(&mut self, out: &mut Vec<u8>) {
-        let len = self.len;
-        if len == 0 {
-            return;
-        }
-        self.bits <<= 8 * (3 - u32::from(len));
-        self.write(usize::from(len) + 1, out);
-        out.extend((len..3).map(|_| b'='));
-    }
-
-    /// Writes the first digits of a group.
-    fn write(&mut self, digits: usize, out: &mut Vec<u8>) {
-        let Encoder { bits, .. } = core::mem::take(self);
-        let all = [18, 12, 6, 0].map(|shift| DIGITS.get((bits >> shift & 63) as usize));
-        out.extend(all.into_iter().take(digits).flatten());
-    }
-}
-
-const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
 /// Any body, as the request of a client in the text form: how it is cut changes nothing, and what
 /// it comes to returns from the text form of a reply. The first byte says how it is cut.

@@ -173,3 +173,13 @@ fn a_copy_is_equal() {
     assert_eq!((two.host(), two.target()), (&b"h"[..], one.target()));
     assert_eq!(one.bytes_len(), two.bytes_len());
 }
+
+#[test]
+fn what_must_never_be_indexed_is_not_once_it_was_set() {
+    let mut head = head(&[("a", "b")]);
+    head.load_pair(Name::Other, b"c", b"d", true);
+    head.set(b"a", b"x");
+    head.set(b"c", b"y");
+    let secrets: Vec<_> = head.secrets().map(|(_, text, value, is)| (text, value, is)).collect();
+    assert_eq!(secrets, [(&b"a"[..], &b"x"[..], false), (b"c", b"y", true)]);
+}

@@ -295,13 +295,13 @@ fn stored_number<'a>(number: &[u8], value: Cow<'a, [u8]>) -> Stored<'a> {
 }
 
 /// The number that a field stands for.
-pub(super) fn number_of(name: &[u8]) -> Option<u16> {
+pub(crate) fn number_of(name: &[u8]) -> Option<u16> {
     let number = name.strip_prefix(NUMBER).or_else(|| name.strip_prefix(NUMBER_RAW))?;
     core::str::from_utf8(number).ok()?.parse().ok()
 }
 
 /// The key that a field of an escaped one comes out as.
-pub(super) fn escaped_key(name: &[u8]) -> Option<Vec<u8>> {
+pub(crate) fn escaped_key(name: &[u8]) -> Option<Vec<u8>> {
     name.strip_prefix(b"%").and_then(unescape)
 }
 

@@ -39,6 +39,9 @@
 //! A7 A client's call that is given up stays as a tombstone until its reply was swallowed; with one
 //!    call at a time it ends the connection. Any reply that is not one call's alone ends it. A
 //!    client that opens no more calls waits for no tombstone.
+//! A8 A reply that begins before its request is wholly written is its call's reply; what the server
+//!    makes of the rest nobody knows, so that no call follows. The rest may still be written: who
+//!    releases the call before that ends the connection (A4).
 //!
 //! Cost: no allocation for a call once heads are recycled and the slab has grown, but for escaped
 //! pairs and envelopes in pieces. Each byte of a struct is looked at once, text not at all.
@@ -71,7 +74,6 @@ mod lost;
 pub mod message;
 #[cfg(test)]
 mod messages;
-pub mod metadata;
 #[cfg(test)]
 mod model;
 #[cfg(test)]
@@ -94,6 +96,7 @@ pub use fuzz::{fuzz_headers, fuzz_messages, fuzz_pair};
 
 pub(crate) use compact::write_varint;
 pub use dialect::{Dialect, Encoding, Transport};
+pub(crate) use fields::{escaped_key, number_of};
 pub use walk::{Walk, Walked};
 
 use calls::{Calls, Half};

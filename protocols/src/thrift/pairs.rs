@@ -214,6 +214,78 @@ fn a_multiplexed_name_is_kept_given_or_taken() {
     assert!(run(ttheader, Some(true), None).starts_with("0 CALL /Echo/echo @"));
 }
 
+/// A client and a server of which the client has begun a call; its key, and what is still to send.
+fn begun(client: &mut Peer, server: &mut Peer, dialect: Dialect) -> (u32, &'static [u8]) {
+    let key = client.wire.open().unwrap().0;
+    let (first, rest) = hi(dialect.encoding).split_at(2);
+    client.head(key, &request("CALL", "/-/late", dialect.encoding), false).unwrap();
+    client.push(key, first, false).unwrap();
+    carry(client, server, usize::MAX);
+    assert!(server.messages.iter().flatten().any(|message| !message.is_whole));
+    (key, rest)
+}
+
+/// A server that need not see the end of a request to answer it.
+#[test]
+fn a_reply_before_its_request_is_whole_is_its_reply_and_the_last() {
+    for &dialect in ALL.into_iter().flatten() {
+        for sends_rest in [false, true] {
+            let spec = WireSpec { thrift_lax: true, ..WireSpec::default() };
+            let mut client = Peer::new(crate::Role::Client, Some(dialect), spec);
+            let mut server = Peer::server(self::spec());
+            let (key, rest) = begun(&mut client, &mut server, dialect);
+            server.reply(0);
+            carry(&mut client, &mut server, 3);
+            let said = client.said();
+            assert!(said.contains(" 200 ") && said.ends_with("0 end"), "{dialect:?} {said}");
+            assert!(said.contains("closing"), "{dialect:?} {said}");
+            if sends_rest {
+                client.push(key, rest, true).unwrap();
+                carry(&mut client, &mut server, 1);
+                assert_eq!(server.wire.calls.held(), 0, "{dialect:?}");
+            }
+            assert_eq!((client.wire.open(), client.is_closing()), (None, false));
+            client.release(key);
+            assert!(client.is_closing() && client.said().is_empty(), "{dialect:?}");
+            assert_eq!((client.failed, server.failed), (None, None));
+        }
+    }
+}
+
+#[test]
+fn what_shares_a_link_with_an_early_reply_is_answered() {
+    let dialect = Dialect::TTHEADER_FRAMED;
+    let (mut client, mut server) = (Peer::client(dialect), Peer::server(spec()));
+    let older = client.ask("CALL", "/-/older");
+    let (key, rest) = begun(&mut client, &mut server, dialect);
+    server.reply(1);
+    carry(&mut client, &mut server, 5);
+    assert!(client.messages[key as usize].as_ref().is_some_and(|message| message.is_whole));
+    client.push(key, rest, true).unwrap();
+    client.release(key);
+    assert!(client.wire.open().is_none() && !client.is_closing(), "one is still waited for");
+    server.reply(0);
+    carry(&mut client, &mut server, 5);
+    assert!(client.messages[older as usize].as_ref().is_some_and(|message| message.is_whole));
+    client.release(older);
+    assert!(client.is_closing());
+    assert_eq!((client.failed, server.failed), (None, None));
+}
+
+#[test]
+fn half_a_request_whose_reply_came_ends_the_link_of_all() {
+    let dialect = Dialect::TTHEADER_FRAMED;
+    let (mut client, mut server) = (Peer::client(dialect), Peer::server(spec()));
+    let older = client.ask("CALL", "/-/older");
+    let (key, _) = begun(&mut client, &mut server, dialect);
+    server.reply(1);
+    carry(&mut client, &mut server, usize::MAX);
+    client.said();
+    client.release(key);
+    assert_eq!(client.said(), format!("{older} reset closed_before_reply"));
+    assert!(client.is_closing());
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
 

@@ -358,12 +358,16 @@ impl Thrift {
         if !nameless && name != method && name != call.name.as_slice() {
             return Err(Fault::ReplyNameMismatch);
         }
-        // A reply before its request is whole says nothing about the request.
-        if call.write != Half::Ended {
-            return Err(Fault::UnknownSeqid);
-        }
+        let is_early = match call.write {
+            Half::Head => return Err(Fault::UnknownSeqid),
+            Half::Body => true,
+            Half::Ended => false,
+        };
         call.read = Half::Body;
         let wanted = !call.is_released && !call.is_gone;
+        if is_early {
+            self.close_to_new();
+        }
         head.set_status(if kind == Kind::Reply { 200 } else { 500 }, b"");
         if !wanted {
             self.swallowed = Some(key);
