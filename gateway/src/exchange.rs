@@ -186,7 +186,9 @@ fn edit(state: &State, conn: &Conn, plan: &Plan, request: &mut Head) -> Result<(
     request.remove_hop_by_hop();
     tell_certificate(conn, request);
     if conn.is_thrift() {
-        metadata::tell(state, conn, request);
+        if plan.has_thrift_header() {
+            metadata::tell(state, conn, request);
+        }
     } else if state.options().forwarded {
         forwarded::write(state, conn, request);
     }

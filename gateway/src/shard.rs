@@ -607,6 +607,12 @@ impl Plan {
         is_collected.then_some(self.thrift_frame_bytes_max())
     }
 
+    /// Whether the cluster's servers of Thrift can be told more than a call itself.
+    pub(crate) fn has_thrift_header(&self) -> bool {
+        use ThriftTransport::{THeader, TtHeader};
+        matches!(self.cluster.cluster.thrift.transport, THeader | TtHeader)
+    }
+
     /// Bytes of the longest message of Thrift.
     pub(crate) fn thrift_frame_bytes_max(&self) -> u64 {
         u64::from(self.cluster.wire.thrift_frame_bytes_max)

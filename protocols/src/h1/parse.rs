@@ -29,9 +29,11 @@ pub(super) struct Asked {
     pub(super) tunnel: bool,
 }
 
+/// 8 KiB on the stack: its users are not inlined, so that no other decode has it in its frame.
 type Table<'a> = [MaybeUninit<Header<'a>>; WireSpec::FIELDS_CAP];
 
 /// Reads a request's head.
+#[inline(never)]
 pub(super) fn request(block: &[u8], spec: &WireSpec, head: &mut Head) -> Result<Facts, Fault> {
     let mut table: Table<'_> = [const { MaybeUninit::uninit() }; WireSpec::FIELDS_CAP];
     let table = table.get_mut(..spec.fields_limit()).unwrap_or_default();
@@ -96,6 +98,7 @@ fn point(
 }
 
 /// Reads a reply's head.
+#[inline(never)]
 pub(super) fn reply(
     block: &[u8],
     spec: &WireSpec,

@@ -241,6 +241,8 @@ impl<'a> Writer<'a> {
 ///
 /// `bad_zlib`, also for bytes behind the stream's end, and `inflated_too_large` for more than
 /// `bytes_max`, of which never more than that is made.
+// Inlined, the 50 KiB of its window would lie in the frame of each decode.
+#[inline(never)]
 pub fn inflate(packed: &[u8], bytes_max: usize) -> Result<Vec<u8>, Fault> {
     let mut inflater = Decompress::new(true);
     let mut out = Vec::with_capacity(bytes_max.min(4 * packed.len()));
