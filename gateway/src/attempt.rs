@@ -13,11 +13,11 @@ use protocols::Head;
 use router::EndpointId;
 
 use crate::end::End;
-use crate::exchange::Track;
 use crate::failure::{Cause, Failure, Stage, is_idempotent};
 use crate::relay::{Body, Relay};
 use crate::shard::Plan;
 use crate::thrift;
+use crate::track::Track;
 use crate::upstream::{self, Link};
 
 /// Carries the request to an endpoint of its plan's cluster and the reply back.

@@ -5,12 +5,13 @@ use std::future::poll_fn;
 use protocols::{Head, Length};
 
 use crate::end::End;
-use crate::exchange::{Track, client_cause};
+use crate::exchange::client_cause;
 use crate::failure::{Cause, Failure, Stage};
 use crate::metadata;
 use crate::relay::Body;
 use crate::shard::State;
 use crate::stash::{Filled, Stash, Stored};
+use crate::track::Track;
 
 /// Collects the request's body before anything of it is forwarded. The head then says how long it
 /// is; a client that waits to be told to send it is told here.

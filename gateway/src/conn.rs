@@ -26,8 +26,7 @@ use engine::{Buf, Timer};
 use observe::{Gauge, Metric, WordFamily};
 use protocols::thrift::{self, Dialect, Encoding};
 use protocols::{
-    AnyWire, Cx, Error, Fault, Head, Length, Mux, ReadSide, Role, Sniff, StreamId, Wire, WriteSide,
-    h2,
+    AnyWire, Cx, Error, Fault, Head, Length, Mux, ReadSide, Role, StreamId, Wire, WriteSide,
 };
 use router::{PlanId, RouteId};
 
@@ -36,7 +35,6 @@ use crate::exchange;
 use crate::greet::Greeting;
 use crate::shard::State;
 use crate::slot::{Item, Received, Slot, Slots};
-use crate::tls::Tls;
 use crate::transport::Transport;
 use crate::upstream::{self, Permit};
 
@@ -44,9 +42,9 @@ pub(crate) struct Core {
     pub(crate) wire: AnyWire,
     pub(crate) slots: Slots,
     /// Bytes received and not yet decoded.
-    rest: Option<Buf>,
+    pub(crate) rest: Option<Buf>,
     /// Decode once more although nothing arrived: after creation, an end of input, a write.
-    poke: bool,
+    pub(crate) poke: bool,
     /// The peer sends no more: `Some(true)` after a FIN, `Some(false)` after an error.
     eof: Option<bool>,
     eof_told: bool,
@@ -76,7 +74,7 @@ pub(crate) struct Conn {
     pub(crate) timer: Timer,
     pub(crate) closed: Cell<bool>,
     /// The first bytes say which version of HTTP the peer speaks; what does not tell yet is held.
-    sniffs: Cell<bool>,
+    pub(crate) sniffs: Cell<bool>,
 }
 
 /// What a connection belongs to.
@@ -141,66 +139,6 @@ impl Conn {
 
     pub(crate) fn role(&self) -> Role {
         self.site.role()
-    }
-
-    pub(crate) fn set_sniffs(&self, sniffs: bool) {
-        self.sniffs.set(sniffs);
-    }
-
-    /// A handshake is over: what was agreed on is spoken; where nothing was, the first bytes tell.
-    pub(crate) fn agreed(&self, tls: &Tls) {
-        if tls.is_alpn(b"h2") {
-            self.speak_h2();
-        } else if tls.is_alpn(b"http/1.1") {
-            self.set_sniffs(false);
-        }
-    }
-
-    /// The greeting has found out what the peer speaks, and taken in what it began with.
-    pub(crate) fn speak(&self, wire: AnyWire, first: Buf) {
-        let mut core = self.core.borrow_mut();
-        core.wire = wire;
-        core.rest = Some(first);
-        core.poke = true;
-        drop(core);
-        if self.state.stop.is_set() {
-            self.drain(false);
-        }
-    }
-
-    fn speak_h2(&self) {
-        let wire = self.listener().and_then(|listener| self.state.h2_wire(listener));
-        let mut core = self.core.borrow_mut();
-        self.sniffs.set(false);
-        if let Some(wire) = wire
-            && core.wire.traits().mux == Mux::One
-        {
-            core.wire = wire;
-            core.poke = true;
-        }
-    }
-
-    /// Takes received bytes. The first ones of a connection that may speak either version are held
-    /// until they tell: at most the 24 of a preface (RFC 9113 section 3.4).
-    fn take_in(&self, buf: Buf) {
-        if !self.sniffs.get() {
-            self.core.borrow_mut().rest = Some(buf);
-            return;
-        }
-        let held = self.core.borrow_mut().rest.take();
-        let buf = match held {
-            Some(held) => Buf::copy_of(&[&held[..], &buf[..]].concat()),
-            None => buf,
-        };
-        match h2::sniff(&buf) {
-            Sniff::Yes => self.speak_h2(),
-            Sniff::No => self.set_sniffs(false),
-            Sniff::More => {
-                self.core.borrow_mut().rest = Some(Buf::copy_of(&buf));
-                return;
-            }
-        }
-        self.core.borrow_mut().rest = Some(buf);
     }
 
     /// Which listener accepted it; `None` for a link.

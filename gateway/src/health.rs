@@ -25,9 +25,9 @@ use slab::Slab;
 use crate::collect;
 use crate::conn::Conn;
 use crate::end::End;
-use crate::exchange::Track;
 use crate::failure::{Cause, Failure, Stage};
 use crate::shard::State;
+use crate::track::Track;
 
 /// Whether a request calls the health service and its listener has that.
 pub(crate) fn is_asked(track: &Track, conn: &Conn, request: &Head) -> bool {

@@ -11,10 +11,10 @@ use router::{Field, Query};
 
 use crate::conn::Conn;
 use crate::end::End;
-use crate::exchange::Track;
 use crate::failure::{Cause, Failure, Stage};
 use crate::forwarded;
 use crate::shard::State;
+use crate::track::Track;
 
 /// This gateway's name in Via.
 pub(crate) struct Via {

@@ -36,6 +36,7 @@ mod sources;
 mod stash;
 mod thrift;
 mod tls;
+mod track;
 mod transport;
 mod upstream;
 mod web;

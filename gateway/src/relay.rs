@@ -18,12 +18,13 @@ use protocols::grpc::web::BadBody;
 use protocols::{Changed, Fault, Head, Length, Transform};
 
 use crate::end::End;
-use crate::exchange::{Track, client_cause};
+use crate::exchange::client_cause;
 use crate::failure::{Cause, Failure, Stage};
 use crate::hops;
 use crate::metadata;
 use crate::slot::Item;
 use crate::stash::{Filled, Stash, Stored};
+use crate::track::Track;
 
 /// What one direction still has to do.
 enum Flow {

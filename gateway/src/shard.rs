@@ -36,7 +36,6 @@ use crate::caps::{Caps, Limits, Ticket};
 use crate::conn::{Conn, Site};
 use crate::date::{Date, DateText};
 use crate::end::End;
-use crate::exchange;
 use crate::failure::{Cause, Failure, Stage};
 use crate::greet::{Greeting, Refused};
 use crate::health::Watchers;
@@ -45,6 +44,7 @@ use crate::slot::Slot;
 use crate::sniff::Sniffer;
 use crate::thrift;
 use crate::tls;
+use crate::track;
 use crate::upstream::{self, Endpoint};
 
 /// Everything that one shard owns.
@@ -289,7 +289,7 @@ impl State {
         record.status = status;
         record.grpc_status = grpc_status;
         record.reason = reason;
-        record.peer = exchange::place(&conn.stream.peer());
+        record.peer = track::place(&conn.stream.peer());
         record.generation = self.live().generation();
         self.recorder.finish(record);
     }

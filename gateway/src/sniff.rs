@@ -1,10 +1,11 @@
-//! Which protocol a connection speaks, told from its first bytes: on listeners that take Thrift,
-//! which no ALPN announces.
+//! Which protocol a connection speaks, told from its first bytes.
 //!
-//! Part of the greeting: behind a PROXY header and inside of TLS. The bytes are held until they
+//! A [`Sniffer`] does so on listeners that take Thrift, which no ALPN announces. Part of the
+//! greeting: behind a PROXY header and inside of TLS. The bytes are held until they
 //! tell (`protocols::detect`), which the first received page nearly always does, and are then the
 //! wire's. Silence before the first byte is idle time; after it there is a deadline that no
-//! further byte moves. Listeners of HTTP alone tell its versions apart in `conn.rs`.
+//! further byte moves. Listeners of HTTP alone need no such step: a connection begins as one of
+//! HTTP/1.1, and becomes one of HTTP/2 by ALPN or by a preface (`Conn::take_in`).
 
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
@@ -13,12 +14,13 @@ use control::{ListenerPlan, Speaks};
 use engine::Buf;
 use observe::WordFamily;
 use protocols::detect::{Detected, Families, Family, Options, detect};
-use protocols::{AnyWire, Fault, Role};
+use protocols::{AnyWire, Fault, Mux, Role, Sniff, Wire as _, h2};
 use router::ThriftTransport;
 
 use crate::conn::Conn;
 use crate::greet::{Refused, wake_at};
 use crate::thrift;
+use crate::tls::Tls;
 
 /// A connection whose protocol is to be told.
 pub(crate) struct Sniffer {
@@ -122,6 +124,68 @@ fn begin(conn: &Conn, found: Detected, first: Buf) -> Result<(), Refused> {
     conn.state.metrics.word(WordFamily::ConnectionProtocols, word);
     conn.speak(wire, first);
     Ok(())
+}
+
+impl Conn {
+    pub(crate) fn set_sniffs(&self, sniffs: bool) {
+        self.sniffs.set(sniffs);
+    }
+
+    /// A handshake is over: what was agreed on is spoken; where nothing was, the first bytes tell.
+    pub(crate) fn agreed(&self, tls: &Tls) {
+        if tls.is_alpn(b"h2") {
+            self.speak_h2();
+        } else if tls.is_alpn(b"http/1.1") {
+            self.set_sniffs(false);
+        }
+    }
+
+    /// The greeting has found out what the peer speaks, and taken in what it began with.
+    pub(crate) fn speak(&self, wire: AnyWire, first: Buf) {
+        let mut core = self.core.borrow_mut();
+        core.wire = wire;
+        core.rest = Some(first);
+        core.poke = true;
+        drop(core);
+        if self.state.stop.is_set() {
+            self.drain(false);
+        }
+    }
+
+    fn speak_h2(&self) {
+        let wire = self.listener().and_then(|listener| self.state.h2_wire(listener));
+        let mut core = self.core.borrow_mut();
+        self.sniffs.set(false);
+        if let Some(wire) = wire
+            && core.wire.traits().mux == Mux::One
+        {
+            core.wire = wire;
+            core.poke = true;
+        }
+    }
+
+    /// Takes received bytes. The first ones of a connection that may speak either version are held
+    /// until they tell: at most the 24 of a preface (RFC 9113 section 3.4).
+    pub(crate) fn take_in(&self, buf: Buf) {
+        if !self.sniffs.get() {
+            self.core.borrow_mut().rest = Some(buf);
+            return;
+        }
+        let held = self.core.borrow_mut().rest.take();
+        let buf = match held {
+            Some(held) => Buf::copy_of(&[&held[..], &buf[..]].concat()),
+            None => buf,
+        };
+        match h2::sniff(&buf) {
+            Sniff::Yes => self.speak_h2(),
+            Sniff::No => self.set_sniffs(false),
+            Sniff::More => {
+                self.core.borrow_mut().rest = Some(Buf::copy_of(&buf));
+                return;
+            }
+        }
+        self.core.borrow_mut().rest = Some(buf);
+    }
 }
 
 /// From the first byte to the one that tells: a caller sends its first message at once.

@@ -20,8 +20,8 @@ use router::{ThriftDialect, ThriftProtocol, ThriftTransport};
 
 use crate::conn::Conn;
 use crate::end::End;
-use crate::exchange::Track;
 use crate::failure::{Cause, Failure, Stage};
+use crate::track::Track;
 
 /// How the payload of a call is written: `None` for requests of other protocols.
 pub(crate) fn encoding_of(down: &End, request: &Head) -> Option<Encoding> {

@@ -26,10 +26,10 @@ use router::ProxyVersion;
 
 use crate::conn::{Conn, Pump, Site};
 use crate::end::End;
-use crate::exchange::Track;
 use crate::failure::{Cause, Failure, Stage};
 use crate::shard::{State, UpstreamTls};
 use crate::tls::{Tls, TlsFault};
+use crate::track::Track;
 use crate::transport::Transport;
 
 /// One endpoint as this shard sees it. Survives reloads that keep the endpoint.

@@ -18,9 +18,10 @@ use router::RouteId;
 
 use crate::conn::Conn;
 use crate::end::End;
-use crate::exchange::{self, Track};
+use crate::exchange;
 use crate::failure::{Cause, Failure, Stage};
 use crate::shard::Plan;
+use crate::track::Track;
 
 /// A call of gRPC-Web.
 pub(crate) struct Web {

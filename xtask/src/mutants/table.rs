@@ -128,7 +128,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "settle-twice",
-        file: "gateway/src/exchange.rs",
+        file: "gateway/src/track.rs",
         find: "if self.settled.replace(true) {",
         replace: "if self.settled.replace(false) {",
         why: "an exchange is counted and logged twice",
