@@ -22,9 +22,14 @@
 //! Cost: a look at each field's name; where one of them is of the table a second one, and a copy of
 //! each value that changes.
 
+#[cfg(any(test, feature = "fuzz"))]
+mod fuzz;
 mod rules;
 #[cfg(test)]
 mod tests;
+
+#[cfg(any(test, feature = "fuzz"))]
+pub use fuzz::fuzz_metadata;
 
 use rules::Rule;
 
