@@ -65,8 +65,8 @@ const FED_BY_OPERATORS: [&str; 5] = ["config", "journal", "route_changes", "rout
 const PEERS_SECONDS: u32 = 10;
 /// What is spoken, and the bytes that an idle connection may cost.
 const FRONTS: [(&str, &str); 3] = [("plain", "1024"), ("tls", "12288"), ("h2", "9216")];
-/// Cases of each of the table's properties; those with large tables take a 64th of them. A
-/// million in all.
+/// Cases of each of the table's properties, over a million in all; those that make large trees or
+/// tables take a 64th or a 256th of them.
 const TABLE_CASES: &str = "320000";
 const REPORT: &str = "docs/soak.md";
 

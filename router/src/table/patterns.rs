@@ -269,7 +269,7 @@ mod tests {
 
     use proptest::prelude::*;
 
-    use super::super::testing::{hashes, make, record, routes};
+    use super::super::testing::{config, hashes, make, record, routes};
     use super::*;
 
     type Map = BTreeMap<u64, BTreeSet<u32>>;
@@ -288,7 +288,7 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(64))]
+        #![proptest_config(config(64))]
         #[test]
         fn agrees_with_a_map(
             first in prop::collection::btree_map(

@@ -1,4 +1,4 @@
-//! What tests of the two trees of rules share.
+//! What tests of the table and of its two trees of rules share.
 
 use std::collections::BTreeSet;
 
@@ -11,6 +11,15 @@ use crate::hash::HashKey;
 use crate::pattern::path::PathPattern;
 use crate::predicate::method::MethodSet;
 use crate::{PlanId, RouteId};
+
+/// A share of the usual number of cases: sampled by default, a million where `PROPTEST_CASES` says
+/// so. Never less than shows that a property is there.
+pub(super) fn config(share: u32) -> ProptestConfig {
+    let cases = (ProptestConfig::default().cases / share).max(CASES_MIN);
+    ProptestConfig { cases, max_shrink_iters: 4_000, ..ProptestConfig::default() }
+}
+
+const CASES_MIN: u32 = 32;
 
 pub(super) fn make() -> Make {
     Make { key: HashKey::new(5), order: RuleOrder::Specific }

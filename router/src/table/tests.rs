@@ -9,6 +9,7 @@ use crate::{
 
 mod naive;
 
+use super::testing::config;
 use naive::{Declared, Request};
 
 fn find(table: &Table, request: &Request) -> Option<Match> {
@@ -198,12 +199,6 @@ fn orders() -> impl Strategy<Value = RuleOrder> {
     prop_oneof![3 => Just(RuleOrder::Specific), 1 => Just(RuleOrder::FirstMatch)]
 }
 
-/// Cases of each property: sampled here, millions where `PROPTEST_CASES` says so.
-fn config(share: u32) -> ProptestConfig {
-    let cases = ProptestConfig::default().cases / share;
-    ProptestConfig { cases, max_shrink_iters: 4_000, ..ProptestConfig::default() }
-}
-
 proptest! {
     #![proptest_config(config(1))]
 
@@ -282,8 +277,8 @@ proptest! {
 }
 
 proptest! {
-    // Each case makes a table of a hundred rules and more several times.
-    #![proptest_config(config(64))]
+    // Each case makes a table of a hundred rules and more, many times.
+    #![proptest_config(config(256))]
 
     /// One host, so that it has more rules than a block holds.
     #[test]

@@ -230,7 +230,7 @@ mod tests {
 
     use proptest::prelude::*;
 
-    use super::super::testing::{hashes, make, record, routes};
+    use super::super::testing::{config, hashes, make, record, routes};
     use super::*;
     use crate::RouteId;
 
@@ -263,7 +263,7 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(64))]
+        #![proptest_config(config(64))]
         #[test]
         fn agrees_with_a_map(
             first in prop::collection::btree_map(
