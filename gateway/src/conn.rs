@@ -275,6 +275,19 @@ impl Conn {
         self.core.borrow().wire.traits().mux == Mux::One
     }
 
+    /// Whether the pump has something to do that nothing received will wake it for.
+    fn is_due(&self) -> bool {
+        let core = self.core.borrow();
+        core.poke || core.parked
+    }
+
+    /// Wakes the pump if a call has left it something to do.
+    pub(crate) fn wake_if_due(&self) {
+        if self.is_due() {
+            self.wake();
+        }
+    }
+
     /// Wakes the pump: something changed that it must act on.
     pub(crate) fn wake(&self) {
         let waker = self.pump.take();
@@ -306,7 +319,7 @@ impl Conn {
         let mut heads = self.state.heads.borrow_mut();
         let now = self.state.shard.now();
         let result = self.stream.scratch(|out| act(wire, &mut Cx { now, out, heads: &mut heads }));
-        core.poke = true;
+        core.poke |= core.wire.is_due();
         result
     }
 
@@ -722,7 +735,8 @@ impl Conn {
         let slot = {
             let mut core = self.core.borrow_mut();
             core.wire.release(id);
-            core.poke = true;
+            core.wire.note_time(self.state.shard.now());
+            core.poke |= core.wire.is_due();
             if self.role() == Role::Server {
                 core.body_bytes = 0;
             }

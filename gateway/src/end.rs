@@ -53,7 +53,7 @@ impl End {
         }
         let (parked, mux) = (core.parked, core.wire.traits().mux);
         drop(core);
-        if taken > 0 && mux != Mux::One {
+        if taken > 0 && mux == Mux::Interleaved {
             // Whoever takes an item has room for it: the peer may send as much again.
             self.call(|wire, cx| wire.credit(self.id, taken as u32, cx));
         } else if parked {
@@ -134,7 +134,7 @@ impl End {
     fn call<R>(&self, act: impl FnOnce(&mut AnyWire, &mut Cx<'_>) -> R) -> R {
         let result = self.conn.call(act);
         if !self.conn.one_stream() {
-            self.conn.wake();
+            self.conn.wake_if_due();
         }
         result
     }
@@ -229,10 +229,14 @@ impl End {
             Site::Endpoint(_) if upstream::give_back(&self.conn) => {
                 self.conn.arm(self.conn.wire_deadline());
                 if !self.conn.one_stream() {
-                    self.conn.wake();
+                    self.conn.wake_if_due();
                 }
             }
-            Site::Listener(..) | Site::Endpoint(_) => self.conn.wake(),
+            Site::Listener(..) => {
+                self.conn.arm(self.conn.wire_deadline());
+                self.conn.wake_if_due();
+            }
+            Site::Endpoint(_) => self.conn.wake(),
         }
     }
 }

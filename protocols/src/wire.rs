@@ -8,7 +8,7 @@
 //!    `sides().read == Hold`. What it cannot finish it keeps itself, within the spec's limits.
 //! W2 Callers call `decode` until it returns no event, also with empty input: after creation,
 //!    after `eof`, and after each write while the wire Holds; on a multiplexed wire also after
-//!    each `data` and `release`.
+//!    each `data` and `release` that leaves something due ([`AnyWire::is_due`]).
 //! W3 An `Err` of `decode`, `eof` or `tick` is fatal: `fail(error)` writes the last words.
 //! W4 A [`StreamId`] is a small slab key. It names the same exchange until `release`.
 //! W5 After `Gone` the stream can take no more; `sides()` says what becomes of the connection.
@@ -320,6 +320,23 @@ impl AnyWire {
             AnyWire::H1(_) | AnyWire::Raw(_) => false,
             AnyWire::H2(_) => true,
             AnyWire::Thrift(wire) => wire.is_shared(),
+        }
+    }
+
+    /// Whether `decode` may have something to say or to write although nothing came: only then need
+    /// it be called after a write or a `release` (W2). Where finding out costs as much, always.
+    pub fn is_due(&self) -> bool {
+        match self {
+            AnyWire::Thrift(wire) => wire.is_due(),
+            AnyWire::H1(_) | AnyWire::H2(_) | AnyWire::Raw(_) => true,
+        }
+    }
+
+    /// The time of a `release` after which nothing is due: idle time counts from then on.
+    pub fn note_time(&mut self, now: Instant) {
+        match self {
+            AnyWire::Thrift(wire) => wire.note_time(now),
+            AnyWire::H1(_) | AnyWire::H2(_) | AnyWire::Raw(_) => {}
         }
     }
 

@@ -201,7 +201,7 @@ impl Thrift {
             is_closing: false,
             is_closing_due: false,
             is_writable_due: false,
-            has_news: false,
+            has_news: true,
         }
     }
 
@@ -261,20 +261,32 @@ impl Thrift {
         self.is_server() && (is_over || self.calls.held() >= self.calls_max())
     }
 
+    /// See [`crate::AnyWire::is_due`].
+    pub fn is_due(&self) -> bool {
+        let is_ending = self.is_closing || self.is_going || self.eof || self.drain != Drain::No;
+        self.has_news || self.is_writable_due || self.is_closing_due || is_ending
+    }
+
     /// What every call that can write does first.
     fn settle(&mut self, cx: &mut Cx<'_>) {
         if self.is_server() {
             self.pay(cx);
-        } else if self.calls.held() > self.calls.asked() {
+        }
+        self.note_time(cx.now);
+    }
+
+    /// See [`crate::AnyWire::note_time`].
+    pub fn note_time(&mut self, now: Instant) {
+        if !self.is_server() && self.calls.held() > self.calls.asked() {
             let lost = |call: &calls::Call| call.is_released && call.given_up.is_none();
             for (_, call) in self.calls.iter_mut().filter(|(_, call)| lost(call)) {
-                call.given_up = Some(cx.now);
+                call.given_up = Some(now);
             }
             if self.calls.tombstones().count() > TOMBSTONES_MAX {
                 self.close_to_new();
             }
         }
-        self.clock.note_calls(self.calls.held(), cx.now);
+        self.clock.note_calls(self.calls.held(), now);
     }
 
     /// The next thing that needs no input to be told.

@@ -131,6 +131,22 @@ impl Peer {
 
     /// Delivers bytes.
     pub(super) fn feed(&mut self, bytes: &[u8]) {
+        self.wire.note_time(self.now);
+        let has_input = !bytes.is_empty() || !self.held.is_empty();
+        if !has_input && !self.wire.is_due() {
+            let before = self.state();
+            self.decode_all(bytes);
+            return assert_eq!(self.state(), before, "nothing was due");
+        }
+        self.decode_all(bytes);
+    }
+
+    /// All that a decode can change.
+    fn state(&self) -> (usize, usize, Sides, Option<Instant>) {
+        (self.out.len(), self.log.len(), self.wire.sides(), self.wire.deadline())
+    }
+
+    fn decode_all(&mut self, bytes: &[u8]) {
         let mut input = std::mem::take(&mut self.held);
         input.extend_from_slice(bytes);
         let mut at = 0;

@@ -356,6 +356,7 @@ impl Thrift {
         let Some(call) = self.calls.get(stream) else { return };
         if call.write == Half::Head && !call.is_oneway {
             call.owes = Some((Code::INTERNAL_ERROR, fault));
+            self.has_news = true;
         }
     }
 
