@@ -66,7 +66,7 @@ const PEERS_SECONDS: u32 = 10;
 /// What is spoken, and the bytes that an idle connection may cost.
 const FRONTS: [(&str, &str); 3] = [("plain", "1024"), ("tls", "12288"), ("h2", "9216")];
 /// Cases of each of the table's properties, over a million in all; those that make large trees or
-/// tables take a 64th or a 256th of them.
+/// tables take a 16th of them.
 const TABLE_CASES: &str = "320000";
 const REPORT: &str = "docs/soak.md";
 
@@ -244,7 +244,7 @@ fn rules(workspace: &Workspace) -> anyhow::Result<Outcome> {
     changes.arg("--realtime");
     let properties = ["test", "--release", "-p", "router", "--lib", "table::"];
     let mut properties = run::cargo(workspace, &properties);
-    properties.env("PROPTEST_CASES", TABLE_CASES);
+    properties.env("RINGWAY_CASES", TABLE_CASES);
     let parts = [
         measured(bench)?,
         script(workspace, "scripts/rules.sh")?,

@@ -201,6 +201,7 @@ mod tests {
 
     use proptest::prelude::*;
 
+    use super::super::testing::config;
     use super::*;
 
     /// Hashes that share their first bits, so that pages split again and again.
@@ -209,6 +210,7 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(config(1))]
         #[test]
         fn agrees_with_a_map(
             steps in prop::collection::vec((hashes(), any::<bool>(), any::<u32>()), 0..300),

@@ -12,11 +12,13 @@ use crate::pattern::path::PathPattern;
 use crate::predicate::method::MethodSet;
 use crate::{PlanId, RouteId};
 
-/// A share of the usual number of cases: sampled by default, a million where `PROPTEST_CASES` says
-/// so. Never less than shows that a property is there.
+/// A share of the cases: sampled by default, as many as `RINGWAY_CASES` says otherwise, and never
+/// less than shows that a property is there. (`PROPTEST_CASES` is for each property alike, whatever
+/// its configuration says.)
 pub(super) fn config(share: u32) -> ProptestConfig {
-    let cases = (ProptestConfig::default().cases / share).max(CASES_MIN);
-    ProptestConfig { cases, max_shrink_iters: 4_000, ..ProptestConfig::default() }
+    let asked = std::env::var("RINGWAY_CASES").ok().and_then(|text| text.parse().ok());
+    let cases = asked.unwrap_or(ProptestConfig::default().cases) / share;
+    ProptestConfig { max_shrink_iters: 4_000, ..ProptestConfig::with_cases(cases.max(CASES_MIN)) }
 }
 
 const CASES_MIN: u32 = 32;

@@ -278,7 +278,7 @@ proptest! {
 
 proptest! {
     // Each case makes a table of a hundred rules and more, many times.
-    #![proptest_config(config(256))]
+    #![proptest_config(config(16))]
 
     /// One host, so that it has more rules than a block holds.
     #[test]

@@ -263,7 +263,7 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(config(64))]
+        #![proptest_config(config(16))]
         #[test]
         fn agrees_with_a_map(
             first in prop::collection::btree_map(
