@@ -43,7 +43,8 @@ pub(crate) struct Core {
     pub(crate) slots: Slots,
     /// Bytes received and not yet decoded.
     pub(crate) rest: Option<Buf>,
-    /// Decode once more although nothing arrived: after creation, an end of input, a write.
+    /// Decode once more although nothing arrived: after creation, an end of input, or a write or
+    /// release that left something due.
     pub(crate) poke: bool,
     /// The peer sends no more: `Some(true)` after a FIN, `Some(false)` after an error.
     eof: Option<bool>,
