@@ -6,6 +6,7 @@ mod support;
 
 use std::net::SocketAddr;
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use support::{Authority, Client, Folder, Gateway, OpenSsl, Origin, Setup, until};
 
@@ -288,6 +289,56 @@ fn next_reset(client: &mut Client) -> (u8, u8) {
         if head[3] == 3 {
             return (head[8], payload[3]);
         }
+    }
+}
+
+/// An upstream that refuses its first requests, and answers the others.
+fn refuses(requests: u32) -> Origin {
+    let left = AtomicU32::new(requests);
+    let takes_one = move || {
+        left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok()
+    };
+    Origin::start(move |mut accepted| {
+        let Some(_preface) = accepted.read_exactly(24) else { return };
+        accepted.write(b"\0\0\0\x04\0\0\0\0\0");
+        while let Some(head) = accepted.read_exactly(9) {
+            let length = usize::from(head[1]) << 8 | usize::from(head[2]);
+            let Some(_payload) = accepted.read_exactly(length) else { return };
+            if head[3] == 1 {
+                let stream = &head[5..];
+                let refusal: [&[u8]; 3] = [b"\0\0\x04\x03\0", stream, b"\0\0\0\x07"];
+                let reply: [&[u8]; 3] = [b"\0\0\x01\x01\x05", stream, b"\x88"];
+                accepted.write(&if takes_one() { refusal } else { reply }.concat());
+            }
+        }
+    })
+}
+
+/// Tries of what an upstream did nothing with are counted apart: one in a row of servers that end
+/// their connections would else be an error.
+#[test]
+fn a_refused_request_is_tried_again_a_few_times() {
+    let cases = [
+        (3, "{}", "", 200, 4),
+        (4, "{}", "502 upstream_refused_stream\n", 502, 4),
+        (1, "{retries: 0}", "502 upstream_refused_stream\n", 502, 1),
+        (4, "{retries: 4}", "", 200, 5),
+    ];
+    for (refusals, settings, body, status, tries) in cases {
+        let folder = Folder::new();
+        let origin = refuses(refusals);
+        let config = format!(
+            "version: 1\nlisteners: [{{address: '127.0.0.1:0'}}]\n\
+             clusters: {{c: {{endpoints: ['{}'], protocol: http2}}}}\n\
+             routes: [{{id: r, cluster: c}}]\nsettings: {settings}\n",
+            origin.address
+        );
+        let gateway = Setup::config(&folder.write("ringway.yaml", config)).start();
+        let url = format!("http://{}/", gateway.address);
+        assert_eq!(curl(&["--request", "POST", &url]), body, "{refusals} with {settings}");
+        let log = gateway.log(1);
+        assert_eq!((&log[0]["status"], &log[0]["tries"]), (&status.into(), &tries.into()));
+        gateway.until_idle();
     }
 }
 

@@ -1,9 +1,10 @@
 //! Attempts: which endpoint is tried, and when a second try is allowed.
 //!
-//! A try that failed before anything of a reply was seen may be repeated once on a fresh link: any
+//! A try that failed before anything of a reply was seen may be repeated on a fresh link: any
 //! request if nothing of it can have reached a server, an idempotent one without a body if the
 //! link had served before and was closed in its idle time (RFC 9112 section 9.3.1). A request
 //! with a body is not repeated after its first byte went out, unless its route had it stored.
+//! What the upstream says it did nothing with (RFC 9113 section 8.7) has tries of its own.
 
 use std::future::poll_fn;
 use std::rc::Rc;
@@ -30,9 +31,8 @@ pub(crate) async fn forward(
 ) -> Result<(), Failure> {
     let idempotent = is_idempotent(request.method());
     let mut avoid: Option<EndpointId> = None;
-    let mut tries_left = plan.tries_max();
+    let mut tries = Tries::new(plan.retries());
     loop {
-        tries_left -= 1;
         let fresh = track.tries.get() > 0;
         let picked = plan.pick(avoid);
         let Some((id, endpoint)) = picked else {
@@ -44,12 +44,40 @@ pub(crate) async fn forward(
             endpoint.failed(&track.state, failure);
         }
         match result {
-            Err(failure) if tries_left > 0 && may_repeat(track, &failure, idempotent, body) => {
+            Err(failure)
+                if may_repeat(track, &failure, idempotent, body) && tries.take(&failure) =>
+            {
                 track.state.metrics.word(WordFamily::Retries, failure.reason());
                 avoid = (failure.stage == Stage::Connect).then_some(id);
             }
             other => return other,
         }
+    }
+}
+
+/// How often a request that its upstream did nothing with is tried again: a server that ends its
+/// connections in turn, or refuses what a burst brings, may do so to one request more than once.
+const UNPROCESSED_TRIES: u32 = 3;
+
+/// Further tries that a request may have.
+struct Tries {
+    left: u32,
+    /// After an upstream said that it did nothing.
+    unprocessed_left: u32,
+}
+
+impl Tries {
+    fn new(retries: u32) -> Tries {
+        let unprocessed_left = if retries > 0 { retries.max(UNPROCESSED_TRIES) } else { 0 };
+        Tries { left: retries, unprocessed_left }
+    }
+
+    /// Takes one after a failure: false when there is none.
+    fn take(&mut self, failure: &Failure) -> bool {
+        let left = if failure.unprocessed { &mut self.unprocessed_left } else { &mut self.left };
+        let any = *left > 0;
+        *left = left.saturating_sub(1);
+        any
     }
 }
 

@@ -230,6 +230,9 @@ fn is_close(fault: Fault) -> bool {
 
 fn upstream_word(fault: Fault, stage: Stage) -> &'static str {
     match (is_close(fault), stage) {
+        (false, _) if matches!(fault, Fault::PeerRefusedStream | Fault::GoneAway) => {
+            "upstream_refused_stream"
+        }
         (false, _) => "upstream_protocol_error",
         (true, Stage::ReplyBody) => "upstream_reset_in_reply",
         (true, _) => "upstream_reset_before_head",

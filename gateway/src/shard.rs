@@ -642,9 +642,9 @@ impl Plan {
         self.cluster.cluster.proxy_header
     }
 
-    /// Tries in all, the first one included.
-    pub(crate) fn tries_max(&self) -> u32 {
-        if self.route.retry { 1 + self.cluster.cluster.retries } else { 1 }
+    /// Tries after the first one.
+    pub(crate) fn retries(&self) -> u32 {
+        if self.route.retry { self.cluster.cluster.retries } else { 0 }
     }
 
     /// The endpoint for the next try.

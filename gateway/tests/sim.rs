@@ -5,8 +5,9 @@
 //! and the gateway's invariants after every turn, then lets everybody leave and expects nothing
 //! to be left behind. Clients and origins check the end-to-end truths (`support/`).
 //!
-//! `RINGWAY_SEED=n` replays one seed; `RINGWAY_SEEDS=n` sets how many are run and
-//! `RINGWAY_SEED_FIRST=n` the first of them. Without these, half are fixed and half fresh.
+//! `RINGWAY_SEED=n` replays one seed and prints what the access log says of its errors;
+//! `RINGWAY_SEEDS=n` sets how many are run and `RINGWAY_SEED_FIRST=n` the first of them. Without
+//! these, half are fixed and half fresh.
 
 mod support;
 
@@ -19,7 +20,7 @@ use control::{Snapshot, Sources};
 use engine::sim::{Checked, Fault, Faults, Fired, Net, Rng, Rule};
 use engine::{Address, MailSender, Runtime, Shard, ShardConfig};
 use gateway::{Seat, ToShard};
-use observe::{Feed, Gauge, Metric, Recorder, Registry, ShardMetrics};
+use observe::{Feed, Gauge, Metric, Record, Recorder, Registry, ShardMetrics};
 
 use support::client::Client;
 use support::client_h2::ClientH2;
@@ -124,6 +125,8 @@ struct Run {
     origins_thrift: UpstreamsThrift,
     clients_thrift: Vec<ClientThrift>,
     quiet: bool,
+    /// Errors are printed.
+    is_replay: bool,
     panics: u64,
     panics_asked: u64,
     checks: BTreeMap<&'static str, u64>,
@@ -213,6 +216,7 @@ impl Run {
             origins_thrift,
             clients_thrift: thrift,
             quiet,
+            is_replay: number("RINGWAY_SEED").is_some(),
             panics: 0,
             panics_asked: 0,
             checks: BTreeMap::new(),
@@ -248,6 +252,9 @@ impl Run {
             // A connection that never came to a request has a line of its own, without a status.
             let is_request = record.status > 0 || record.route.is_some();
             self.records += u64::from(is_request || !record.method.is_empty());
+            if self.is_replay && !record.reason.is_empty() {
+                self.tell(&record);
+            }
             self.feed.give_back(record);
         }
         let stats = self.shard.stats();
@@ -262,6 +269,15 @@ impl Run {
         let active = self.metrics.level(Gauge::RequestsActive);
         assert_eq!(started, settled + active, "an exchange settled twice or not at all");
         self.checked("settled exactly once", 1);
+    }
+
+    /// What a replay prints of an error.
+    fn tell(&self, record: &Record) {
+        let [method, target] =
+            [record.method.as_bytes(), record.target.as_bytes()].map(String::from_utf8_lossy);
+        let at = self.net.elapsed();
+        let Record { status, reason, tries, duration_us, .. } = record;
+        println!("{at:?}: {method} {target} {status} {reason}, tries {tries}, {duration_us} us");
     }
 
     /// What came of the clients that are still there.

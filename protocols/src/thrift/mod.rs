@@ -286,7 +286,12 @@ impl Thrift {
                 self.close_to_new();
             }
         }
-        self.clock.note_calls(self.calls.held(), now);
+        self.clock.note_calls(self.is_busy(), now);
+    }
+
+    /// A call is open, or one that nobody wants any more is still being read.
+    fn is_busy(&self) -> bool {
+        self.calls.held() > 0 || matches!(self.read, Read::Struct(_) | Read::Unpacked(..))
     }
 
     /// The next thing that needs no input to be told.
@@ -327,7 +332,7 @@ impl Thrift {
         };
         let busy = [self.clock.head_by, self.clock.struct_by].into_iter().flatten();
         let busy = busy.filter(|_| self.is_server());
-        let is_idle = self.scratch.is_empty() && self.calls.held() == 0;
+        let is_idle = self.scratch.is_empty() && !self.is_busy();
         let idle = self.clock.idle_since.filter(|_| is_idle).map(|since| since + idle);
         let wait = |since| since + time::TOMBSTONE_WAIT;
         let lost = self.calls.tombstones().map(wait).filter(|_| !self.is_going);
@@ -397,10 +402,13 @@ impl Wire for Thrift {
         (may && !going).then(|| self.calls.insert())
     }
 
-    /// Also true where the stream is gone: a call then says so.
+    /// Also true where the stream is gone: a call then says so. The reply of a ONEWAY, which is not
+    /// written, has no turn: nobody would tell of it once the connection is closing.
     fn ready(&self, stream: StreamId) -> bool {
         let Some(call) = self.calls.peek(stream) else { return false };
-        self.is_closing || call.is_gone || call.owes.is_some() || self.may_write(stream)
+        let is_unwritten = self.is_server() && call.is_oneway;
+        let is_over = self.is_closing || call.is_gone || call.owes.is_some();
+        is_over || is_unwritten || self.may_write(stream)
     }
 
     fn release(&mut self, stream: StreamId) {

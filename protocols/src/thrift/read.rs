@@ -194,12 +194,13 @@ impl Thrift {
         self.clock.end_struct();
         let late = self.swallowed.take();
         self.late = self.late.saturating_add(late.is_some().into());
-        let Some(key) = key.or(late) else { return };
-        if let Some(call) = self.calls.get(key) {
-            call.read = Half::Ended;
+        if let Some(key) = key.or(late) {
+            if let Some(call) = self.calls.get(key) {
+                call.read = Half::Ended;
+            }
+            self.let_go(key);
         }
-        self.let_go(key);
-        self.clock.note_calls(self.calls.held(), cx.now);
+        self.clock.note_calls(self.is_busy(), cx.now);
     }
 
     /// A message's call: its key, or none if nobody wants it, and what is said of it.
@@ -228,7 +229,7 @@ impl Thrift {
         };
         head.push(b"content-type", envelope.dialect.encoding.content_type());
         head.set_length(envelope.struct_len.map_or(Length::Unknown, Length::Exact));
-        self.clock.note_calls(self.calls.held(), cx.now);
+        self.clock.note_calls(self.is_busy(), cx.now);
         match key {
             Some(stream) => Ok((key, Some(Event::Head { stream, head, end: false }))),
             None => {

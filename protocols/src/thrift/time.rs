@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | server: from an envelope's first byte to its last | `head_timeout` | `head_timeout` |
 //! | server: a struct | `body_grace`, then `body_rate_min`, `body_idle_timeout` | `body_too_slow` |
-//! | no call is open | `idle_timeout`, `link_idle_timeout` | close |
+//! | no call is open or being read | `idle_timeout`, `link_idle_timeout` | close |
 //! | client: a call that was given up has no reply | 30 s | no more calls |
 //!
 //! How long a call may take is the gateway's to say.
@@ -24,13 +24,13 @@ const TICK_LATE_MAX: Duration = Duration::from_secs(1);
 pub(super) struct Clock {
     pub(super) head_by: Option<Instant>,
     pub(super) struct_by: Option<Instant>,
-    /// No call is open since.
+    /// No call is open or being read since.
     pub(super) idle_since: Option<Instant>,
 }
 
 impl Clock {
-    pub(super) fn note_calls(&mut self, held: u32, now: Instant) {
-        if held > 0 {
+    pub(super) fn note_calls(&mut self, is_busy: bool, now: Instant) {
+        if is_busy {
             self.idle_since = None;
         } else {
             self.idle_since.get_or_insert(now);

@@ -219,7 +219,7 @@ fn a_reply_that_is_broken_off_ends_the_other_calls() {
     );
     peer.head(0, &status(200, Encoding::Binary, HI.len()), false).unwrap();
     assert_eq!(peer.push(0, &HI[..4], false), Ok(4));
-    assert!(!peer.wire.ready(StreamId(2)));
+    assert!(peer.wire.ready(StreamId(2)), "nothing is written for a oneway");
     peer.said();
     peer.release(0);
     assert_eq!(peer.said(), "1 reset cancelled");
@@ -588,4 +588,21 @@ fn slow_peers_and_silent_ones() {
     let mut peer = Peer::client(THEADER);
     peer.sleep(spec.link_idle_timeout);
     assert!(peer.is_closing());
+}
+
+#[test]
+fn a_connection_whose_call_is_still_read_is_not_idle() {
+    let spec = WireSpec { idle_timeout: Duration::from_secs(3), ..WireSpec::default() };
+    let mut peer = Peer::server(spec.clone());
+    let oneway = framed(4, "fire", 1, HI);
+    let (begun, rest) = oneway.split_at(oneway.len() - 1);
+    peer.feed(begun);
+    peer.release(0);
+    peer.sleep(spec.idle_timeout + Duration::from_secs(1));
+    assert!(!peer.is_closing(), "nobody wants it, but it is on its way");
+    peer.feed(rest);
+    peer.sleep(spec.idle_timeout - Duration::from_secs(1));
+    assert!(!peer.is_closing(), "idle since its last byte");
+    peer.sleep(Duration::from_secs(1));
+    assert!(peer.is_closing() && peer.failed.is_none());
 }
