@@ -140,7 +140,8 @@ start_upstream() {
 # is the binary, $RINGWAY_FLAGS more flags for it, $HEADERS as in versus.sh. $FRONT is what is
 # spoken: plain (HTTP/1.1 on both sides, the default), tls (the same, with TLS downstream;
 # make_pair has been called), h2 (HTTP/2 in clear text downstream), grpc (that on both sides) or
-# thrift (framed, routed by method), which is all that envoy does.
+# thrift (framed, routed by method), which is all that envoy does; ringway has up to $CALLS_MAX
+# calls of thrift at a time on a connection to the upstream, 1 if that is unset.
 start_gateway() {
     GATEWAY_PORT=$(free_port)
     # Envoy tells what it reads by the name.
@@ -187,7 +188,8 @@ write_ringway() {
     case $1 in
     grpc) protocol='protocol: http2, ' ;;
     thrift)
-        listener=', protocols: [thrift]' protocol='protocol: thrift, '
+        listener=', protocols: [thrift]'
+        protocol="protocol: thrift, thrift: {calls_max: ${CALLS_MAX:-1}}, "
         routes='routes: [{id: echo, match: {thrift: {method: echo}}, cluster: app}]'
         ;;
     tcp) listener=', protocols: [tcp], cluster: app' protocol='protocol: tcp, ' routes='' ;;

@@ -14,10 +14,12 @@
 # with 32 streams a connection in clear text, HTTP/1.1 upstream; grpc-unary, calls of 16 bytes over
 # 32 streams a connection, HTTP/2 on both sides; thrift-framed, calls of 100 bytes, one at a time on
 # each connection, framed Binary on both sides and routed by their method: beside Envoy's
-# thrift_proxy, and tcp.
+# thrift_proxy, and tcp; thrift-shared, the same calls where ringway shares its connections to the
+# upstream among them (calls_max: 64), which Envoy cannot.
 #
 #   scripts/versus.sh [--rounds 5] [--seconds 6] [--rows get-100,get-1k,post-16k,get-1m,tls-get-100,
-#                     handshakes,handshakes-pq,h2-get-100,grpc-unary,thrift-framed]
+#                     handshakes,handshakes-pq,h2-get-100,grpc-unary,thrift-framed,
+#                     thrift-shared]
 #                     [--contenders nginx,haproxy,envoy,tcp,ringway] [--ringway PATH]
 #                     [--format json] [--headers same|none|ringway] [--gateway-cpu 0]
 #                     [--load-cpu 1]
@@ -31,7 +33,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/harness.sh"
 
 ROUNDS=5 SECONDS_EACH=6 FORMAT=text HEADERS=same GATEWAY_CPU=0 LOAD_CPU=1
 ROWS=get-100,get-1k,post-16k,get-1m,tls-get-100,handshakes,handshakes-pq,h2-get-100,grpc-unary
-ROWS+=,thrift-framed
+ROWS+=,thrift-framed,thrift-shared
 CONTENDERS=nginx,haproxy,envoy,tcp,ringway
 while [[ $# -gt 0 ]]; do
     [[ $1 == --help ]] && { sed -n '2,/^$/s/^# \{0,1\}//p' "$0"; exit 0; }
@@ -56,9 +58,10 @@ IFS=, read -r -a ROWS <<<"$ROWS"
 IFS=, read -r -a CONTENDERS <<<"$CONTENDERS"
 
 # row ROW: sets CONNECTIONS, BODY (of replies), FRONT (of the gateway), LOAD (who makes it), SCRIPT
-# (wrk's) and RUNNERS (the contenders that can do it).
+# (wrk's), CALLS_MAX (see harness.sh) and RUNNERS (the contenders that can do it).
 row() {
     SCRIPT=(-s "$HERE/wrk2/get.lua") SCRIPT_ARGS=() FRONT=plain LOAD=wrk CONNECTIONS=64 BODY=100
+    CALLS_MAX=1
     among nginx haproxy ringway
     case $1 in
     get-100) ;;
@@ -71,6 +74,7 @@ row() {
     h2-get-100) FRONT=h2 LOAD=h2load CONNECTIONS=16 ;;
     grpc-unary) FRONT=grpc LOAD=grpc CONNECTIONS=16 BODY=16 ;;
     thrift-framed) FRONT=thrift LOAD=thrift && among envoy tcp ringway ;;
+    thrift-shared) FRONT=thrift LOAD=thrift CALLS_MAX=64 && among envoy tcp ringway ;;
     *) fail "unknown row $1" ;;
     esac
 }

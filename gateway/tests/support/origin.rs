@@ -142,9 +142,11 @@ impl Link {
         if !bytes.is_empty() {
             self.write(bytes);
         }
-        if std::mem::take(&mut self.eof) {
+        if self.eof {
             self.write(plan.reply_body());
             self.acts.push_back(Act::Close);
+            // The end is seen again with each read.
+            self.tunnel = None;
         }
     }
 
