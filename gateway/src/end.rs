@@ -1,7 +1,7 @@
 //! `End`: an exchange's hold on one stream of a connection.
 //!
 //! It reads the stream's slot and frames into the socket's send queue; it never receives. Dropping
-//! it unreleased resets the stream, through a note that the pump acts on (C2 of `conn.rs`).
+//! it unreleased resets the stream, through a note that the pump acts on (C2 of `conn/mod.rs`).
 
 use std::rc::Rc;
 use std::task::{Context, Poll};

@@ -1,6 +1,6 @@
 //! One request, end to end: the trunk that joins ring, wires, routes and records on every shard.
 //!
-//! Read in this order to know ringway: `listen.rs` (a connection arrives), `conn.rs` (its bytes
+//! Read in this order to know ringway: `listen.rs` (a connection arrives), `conn/` (its bytes
 //! become events), `exchange.rs` (a request's life), `attempt.rs` (which endpoint, once more?),
 //! `upstream.rs` (its link), `relay.rs` (both bodies), `health.rs` (what is answered here), `tls/`
 //! and `transport.rs` (what their bytes go through), `failure.rs` (what may go wrong and what the

@@ -67,7 +67,7 @@ impl Origin {
         let first = std::process::id() as usize;
         let is_free = |address: &SocketAddr| TcpListener::bind(address).is_ok();
         let next = || {
-            let at = (first + TAKEN.fetch_add(1, Ordering::SeqCst)) % (ABSENT.end - ABSENT.start);
+            let at = (first + TAKEN.fetch_add(1, Ordering::SeqCst)) % ABSENT.len();
             SocketAddr::from(([127, 0, 0, 1], (ABSENT.start + at) as u16))
         };
         std::iter::repeat_with(next).take(ABSENT.len()).find(is_free).expect("a free port")
