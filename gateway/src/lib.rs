@@ -4,7 +4,7 @@
 //! become events), `exchange.rs` (a request's life), `attempt.rs` (which endpoint, once more?),
 //! `upstream.rs` (its link), `relay.rs` (both bodies), `health.rs` (what is answered here), `tls/`
 //! and `transport.rs` (what their bytes go through), `failure.rs` (what may go wrong and what the
-//! client sees), `grpc.rs` and `thrift.rs` (what calls ask for beside that), `shard.rs` (what a
+//! client sees), `grpc.rs` and `thrift.rs` (what calls ask for beside that), `shard/` (what a
 //! shard owns), `caps.rs` and `sources.rs` (what shards share of connections). This file starts
 //! shards and talks to them.
 //!
