@@ -47,7 +47,8 @@ const ORIGINS_THRIFT: [&str; 4] = ["10.0.5.1:80", "10.0.5.2:80", "10.0.5.3:80", 
 const ORIGINS: [&str; 3] = ["10.0.1.1:80", "10.0.1.2:80", "10.0.2.1:80"];
 
 /// The configuration: two clusters that answer, one that does in HTTP/2, one of each transport of
-/// Thrift, and for HTTP and Thrift one where nobody listens.
+/// Thrift, and for HTTP and Thrift one where nobody listens. Calls share links where servers may
+/// answer in any order.
 const CONFIG: &str = "
 version: 1
 listeners:
@@ -66,8 +67,10 @@ clusters:
   mux: {protocol: http2, endpoints: [10.0.4.1:80, 10.0.4.2:80]}
   framed: {protocol: thrift, endpoints: [10.0.5.1:80, 10.0.5.2:80]}
   buffered: {protocol: thrift, thrift: {transport: buffered}, endpoints: [10.0.5.2:80]}
-  theader: {protocol: thrift, thrift: {transport: theader}, endpoints: [10.0.5.3:80]}
-  ttheader: {protocol: thrift, thrift: {transport: ttheader}, endpoints: [10.0.5.4:80]}
+  theader:
+    {protocol: thrift, thrift: {transport: theader, calls_max: 3}, endpoints: [10.0.5.3:80]}
+  ttheader:
+    {protocol: thrift, thrift: {transport: ttheader, calls_max: 8}, endpoints: [10.0.5.4:80]}
   nobody: {protocol: thrift, endpoints: [10.0.3.1:80]}
 routes:
   - {id: one, match: {path: /c0/*}, cluster: one, upgrade: [sim]}

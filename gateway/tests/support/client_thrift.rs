@@ -325,7 +325,7 @@ impl ClientThrift {
         let is_collected = is_unframed != (method(plan) == "buffered");
         let is_wrong = plan.conduct == Conduct::NotModified;
         // A death on a link that calls share is everybody's.
-        let is_alone = method(plan) != "ttheader";
+        let is_alone = !matches!(method(plan), "theader" | "ttheader");
         plan.conduct.is_good() && !is_wrong && !is_collected && is_alone && plan.cluster != 2
     }
 
