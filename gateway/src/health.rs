@@ -63,18 +63,17 @@ pub(crate) async fn answer(
         body = stored.joined();
     }
     let bad = |bad| Failure::new(Stage::Route, Cause::BadHealthRequest(bad));
-    if method == Method::List {
-        health::list_asked(&body).map_err(bad)?;
-        return list(track, down, request).await;
-    }
-    let service = health::service_asked(&body).map_err(bad)?;
+    let service = || health::service_asked(&body).map_err(bad);
     match method {
-        Method::Watch => watch(track, down, request, service).await,
-        _ => check(track, down, request, service).await,
+        Method::Check => check(track, down, request, service()?).await,
+        Method::List => {
+            health::list_asked(&body).map_err(bad)?;
+            list(track, down, request).await
+        }
+        Method::Watch => watch(track, down, request, service()?).await,
     }
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
 enum Method {
     Check,
     List,
