@@ -25,6 +25,7 @@ use observe::{Feed, Gauge, Metric, Record, Recorder, Registry, ShardMetrics};
 use support::client::Client;
 use support::client_h2::ClientH2;
 use support::client_thrift::ClientThrift;
+use support::life::Scripted as _;
 use support::origin::Origins;
 use support::plan::Plan;
 use support::upstream_h2::UpstreamsH2;
@@ -286,9 +287,9 @@ impl Run {
     /// What came of the clients that are still there.
     fn tally(&self) -> Tally {
         let mut sum = Tally::default();
-        self.clients.iter().for_each(|client| sum.merge(&client.tally));
-        self.clients_h2.iter().for_each(|client| sum.merge(&client.tally));
-        self.clients_thrift.iter().for_each(|client| sum.merge(&client.tally));
+        self.clients.iter().for_each(|client| sum.merge(&client.life().tally));
+        self.clients_h2.iter().for_each(|client| sum.merge(&client.life().tally));
+        self.clients_thrift.iter().for_each(|client| sum.merge(&client.life().tally));
         sum
     }
 

@@ -12,8 +12,9 @@ use engine::Address;
 use engine::sim::{Net, Peer, Rng};
 
 use super::http::{Reader, Side};
+use super::life::{Life, Line, Scripted};
 use super::plan::{Conduct, Plan, Upload};
-use super::verdict::{Judge, Tally};
+use super::verdict::Judge;
 
 /// How a client uses its connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,23 +47,12 @@ const HABITS: [Habit; 7] = [
 
 /// A client.
 pub(crate) struct Client {
-    net: Net,
-    rng: Rng,
+    life: Life<Conn>,
     habit: Habit,
-    address: Address,
-    /// Exchanges not begun.
-    plans: VecDeque<Plan>,
-    /// Nothing is allowed to fail but what a plan itself breaks.
-    quiet: bool,
-    conn: Option<Conn>,
-    /// Not before this time.
-    wait_until: Duration,
-    /// The tally of this client.
-    pub(crate) tally: Tally,
 }
 
-struct Conn {
-    peer: Peer,
+pub(crate) struct Conn {
+    line: Line,
     reader: Reader,
     output: VecDeque<u8>,
     awaited: VecDeque<Plan>,
@@ -70,17 +60,70 @@ struct Conn {
     tunnel: Option<(Plan, bool)>,
     /// The request with `connection: close` was begun, or the gateway said so.
     last: bool,
-    progress: Duration,
-    leave_after: Option<u64>,
     /// Stops reading at this step, without leaving.
     deaf_after: Option<u64>,
-    steps: u64,
     /// The last exchange that was answered, and how.
     before: Option<(Plan, String)>,
 }
 
-/// Longer than every deadline of the gateway under test.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(100);
+impl Scripted for Client {
+    type Conn = Conn;
+
+    fn life(&self) -> &Life<Conn> {
+        &self.life
+    }
+
+    fn life_mut(&mut self) -> &mut Life<Conn> {
+        &mut self.life
+    }
+
+    fn state(&self) -> String {
+        let conn = self.life.conn.as_ref().map(|conn| {
+            let (unsent, unread) = (conn.output.len(), conn.line.peer.unread());
+            let next = conn.awaited.front();
+            format!("{:?}: {unsent} unsent, {unread} unread, awaits {next:?}", conn.line.peer)
+        });
+        format!("{:?}, {} to do, {conn:?}", self.habit, self.life.plans.len())
+    }
+
+    fn open(&mut self, peer: Peer, now: Duration) -> Conn {
+        let (leaves, deaf) = match self.life.rng.below(8) {
+            _ if self.habit != Habit::Leaver => (false, false),
+            0..=3 => (true, false),
+            4 => (false, !self.life.quiet),
+            _ => (false, false),
+        };
+        let leave_after = leaves.then(|| self.life.rng.below(200));
+        Conn {
+            line: Line::new(peer, now, leave_after),
+            reader: Reader::default(),
+            output: VecDeque::new(),
+            awaited: VecDeque::new(),
+            tunnel: None,
+            last: false,
+            deaf_after: deaf.then(|| self.life.rng.below(100)),
+            before: None,
+        }
+    }
+
+    fn line(conn: &mut Conn) -> &mut Line {
+        &mut conn.line
+    }
+
+    fn end(conn: Conn) -> (Line, usize) {
+        (conn.line, conn.awaited.len())
+    }
+
+    fn exchange(&mut self, conn: &mut Conn, now: Duration) -> bool {
+        self.begin(conn);
+        self.write(conn, now);
+        if conn.deaf_after.is_some_and(|steps| conn.line.steps > steps) {
+            return !conn.line.peer.was_reset() && !self.is_impatient(conn, now);
+        }
+        let open = self.read(conn, now);
+        open && !self.finished(conn) && !self.is_impatient(conn, now)
+    }
+}
 
 impl Client {
     /// A client with its exchanges.
@@ -93,18 +136,8 @@ impl Client {
     ) -> Client {
         let mut rng = Rng::new(seed);
         let habit = HABITS[rng.below(HABITS.len() as u64) as usize];
-        let wait_until = Duration::from_micros(rng.below(20_000));
-        Client {
-            net: net.clone(),
-            rng,
-            habit,
-            address: address.clone(),
-            plans: plans.into(),
-            quiet,
-            conn: None,
-            wait_until,
-            tally: Tally::default(),
-        }
+        let life = Life::new(net, address, rng, plans, quiet, habit == Habit::Slow);
+        Client { life, habit }
     }
 
     /// A client whose bytes reach an origin as they are. What it may expect is less: nobody tells
@@ -130,95 +163,11 @@ impl Client {
         Client { habit, ..client }
     }
 
-    /// True when every exchange has ended and the connection is gone.
-    pub(crate) fn done(&self) -> bool {
-        self.plans.is_empty() && self.conn.is_none()
-    }
-
-    /// What it is doing, for a failure's message.
-    pub(crate) fn state(&self) -> String {
-        let conn = self.conn.as_ref().map(|conn| {
-            let (unsent, unread) = (conn.output.len(), conn.peer.unread());
-            let next = conn.awaited.front();
-            format!("{:?}: {unsent} unsent, {unread} unread, awaits {next:?}", conn.peer)
-        });
-        format!("{:?}, {} to do, {conn:?}", self.habit, self.plans.len())
-    }
-
-    /// Gets on.
-    pub(crate) fn step(&mut self) {
-        let now = self.net.elapsed();
-        if now < self.wait_until {
-            self.net.alarm(self.wait_until - now);
-            return;
-        }
-        if self.conn.is_none() && !self.plans.is_empty() {
-            self.open(now);
-        }
-        let Some(mut conn) = self.conn.take() else { return };
-        if self.exchange(&mut conn, now) {
-            self.conn = Some(conn);
-        } else {
-            self.tally.broken += conn.awaited.len() as u64;
-            self.leave(conn);
-        }
-    }
-
-    fn open(&mut self, now: Duration) {
-        let peer = self.net.connect(&self.address);
-        if self.habit == Habit::Slow {
-            peer.set_window(self.rng.size(4_096));
-        }
-        let (leaves, deaf) = match self.rng.below(8) {
-            _ if self.habit != Habit::Leaver => (false, false),
-            0..=3 => (true, false),
-            4 => (false, !self.quiet),
-            _ => (false, false),
-        };
-        self.tally.connections += 1;
-        self.conn = Some(Conn {
-            peer,
-            reader: Reader::default(),
-            output: VecDeque::new(),
-            awaited: VecDeque::new(),
-            tunnel: None,
-            last: false,
-            progress: now,
-            leave_after: leaves.then(|| self.rng.below(200)),
-            deaf_after: deaf.then(|| self.rng.below(100)),
-            steps: 0,
-            before: None,
-        });
-    }
-
-    /// One round on a connection; false when it is over.
-    fn exchange(&mut self, conn: &mut Conn, now: Duration) -> bool {
-        match conn.peer.connected() {
-            None => return !self.impatient(conn, now),
-            Some(false) => {
-                assert!(!self.quiet, "the gateway refused a connection");
-                return false;
-            }
-            Some(true) => {}
-        }
-        conn.steps += 1;
-        if conn.leave_after.is_some_and(|steps| conn.steps > steps) {
-            return false;
-        }
-        self.begin(conn);
-        self.write(conn, now);
-        if conn.deaf_after.is_some_and(|steps| conn.steps > steps) {
-            return !conn.peer.was_reset() && !self.impatient(conn, now);
-        }
-        let open = self.read(conn, now);
-        open && !self.finished(conn) && !self.impatient(conn, now)
-    }
-
     /// Begins requests as the habit allows.
     fn begin(&mut self, conn: &mut Conn) {
         let ahead = if self.habit == Habit::Pipelined { 4 } else { 1 };
         while conn.awaited.len() < ahead && !conn.last && conn.output.is_empty() {
-            let Some(plan) = self.plans.pop_front() else { return };
+            let Some(plan) = self.life.plans.pop_front() else { return };
             let old = self.habit == Habit::Old;
             let close = self.habit == Habit::Close;
             // HTTP/1.0 knows no chunks.
@@ -227,12 +176,12 @@ impl Client {
                 upload => upload,
             };
             let plan = Plan { upload, ..plan };
-            let chunk = self.rng.size(5_000);
+            let chunk = self.life.rng.size(5_000);
             conn.output.extend(plan.request(u8::from(!old), close, chunk));
             conn.last |= old || close || plan.conduct == Conduct::Tunnel;
             conn.awaited.push_back(plan);
-            self.tally.sent += 1;
-            self.tally.panics += u64::from(plan.conduct == Conduct::Panic);
+            self.life.tally.sent += 1;
+            self.life.tally.panics += u64::from(plan.conduct == Conduct::Panic);
         }
     }
 
@@ -240,36 +189,27 @@ impl Client {
         if conn.output.is_empty() {
             if let Some((_, said @ false)) = &mut conn.tunnel {
                 *said = true;
-                conn.peer.shut_write();
+                conn.line.peer.shut_write();
             }
             return;
         }
         let length = conn.output.len();
         let most =
-            if self.habit == Habit::Dripping { self.rng.size(64.min(length)) } else { length };
+            if self.habit == Habit::Dripping { self.life.rng.size(64.min(length)) } else { length };
         let bytes: Vec<u8> = conn.output.range(..most).copied().collect();
-        let sent = conn.peer.write(&bytes);
+        let sent = conn.line.write(&bytes, now);
         conn.output.drain(..sent);
-        if sent > 0 {
-            conn.progress = now;
-        }
         if self.habit == Habit::Dripping && !conn.output.is_empty() {
-            let most = if sent > 0 { 2_000 } else { 500_000 };
-            let pause = Duration::from_micros(1 + self.rng.below(most));
-            self.pause(now, pause);
+            self.life.pause(if sent > 0 { 2_000 } else { 500_000 });
         }
     }
 
     /// Reads and checks; false when the connection is over.
     fn read(&mut self, conn: &mut Conn, now: Duration) -> bool {
-        let most = if self.habit == Habit::Slow { self.rng.size(3_000) } else { usize::MAX };
-        if self.habit == Habit::Slow && conn.peer.unread() > most {
-            let pause = Duration::from_micros(self.rng.below(3_000));
-            self.pause(now, pause);
-        }
-        let seen = conn.peer.read_up_to(conn.reader.input(), most);
+        let most = self.life.read_most(&conn.line.peer);
+        let seen = conn.line.peer.read_up_to(conn.reader.input(), most);
         if seen.bytes > 0 {
-            conn.progress = now;
+            conn.line.progress = now;
         }
         while conn.tunnel.is_none() && self.reply(conn, seen.eof && !seen.reset) {}
         if !(seen.eof || seen.reset) {
@@ -290,10 +230,13 @@ impl Client {
         let whole = carried.len() == expected.len();
         let (got, due) = (carried.len(), expected.len());
         assert!(whole || reset, "a cut tunnel ended cleanly at {got} of {due}: {plan:?}");
-        assert!(whole || !self.quiet, "a tunnel was cut for nothing at {got} of {due}: {plan:?}");
-        self.tally.good += u64::from(whole);
-        self.tally.tunnels += u64::from(whole);
-        self.tally.broken += u64::from(!whole);
+        assert!(
+            whole || !self.life.quiet,
+            "a tunnel was cut for nothing at {got} of {due}: {plan:?}"
+        );
+        self.life.tally.good += u64::from(whole);
+        self.life.tally.tunnels += u64::from(whole);
+        self.life.tally.broken += u64::from(!whole);
     }
 
     /// Takes one reply if it is whole.
@@ -319,9 +262,10 @@ impl Client {
         conn.last |= says_close;
         match conn.awaited.pop_front() {
             Some(plan) => {
-                let judge = Judge { net: &self.net, quiet: self.quiet };
-                judge.reply(&plan, &reply, &mut self.tally);
-                conn.before = Some((plan, format!("{} at {:?}", reply.start, self.net.elapsed())));
+                let judge = Judge { net: &self.life.net, quiet: self.life.quiet };
+                judge.reply(&plan, &reply, &mut self.life.tally);
+                conn.before =
+                    Some((plan, format!("{} at {:?}", reply.start, self.life.net.elapsed())));
             }
             // A word about a request that never came.
             None => assert_eq!(reply.status(), 408, "a reply to nothing: {}", reply.start),
@@ -340,13 +284,13 @@ impl Client {
             let early = plan.conduct == Conduct::Early || !plan.conduct.is_good() || refused;
             plan.upload == Upload::Chunked && (early || plan.cluster == 2)
         });
-        let excused = !self.quiet || whole || broken_plan || conn.last || endless;
+        let excused = !self.life.quiet || whole || broken_plan || conn.last || endless;
         assert!(
             excused,
             "at {:?} {:?} {:?} closed (reset {reset}) after {:?} with {:?} unanswered",
-            self.net.elapsed(),
+            self.life.net.elapsed(),
             self.habit,
-            conn.peer,
+            conn.line.peer,
             conn.before,
             conn.awaited.front()
         );
@@ -355,31 +299,10 @@ impl Client {
     fn finished(&mut self, conn: &Conn) -> bool {
         let quiet = conn.awaited.is_empty() && conn.output.is_empty();
         // A client that was told of the close waits for it; others leave when they are done.
-        conn.tunnel.is_none() && quiet && !conn.last && self.plans.is_empty()
+        conn.tunnel.is_none() && quiet && !conn.last && self.life.plans.is_empty()
     }
 
-    fn impatient(&mut self, conn: &Conn, now: Duration) -> bool {
-        let given_up = now - conn.progress > PATIENCE;
-        if given_up {
-            assert!(!self.quiet, "no progress for {PATIENCE:?}: {:?}", conn.awaited.front());
-            self.tally.gave_up += 1;
-        }
-        given_up
-    }
-
-    /// Does nothing for a while; the clock will stop there.
-    fn pause(&mut self, now: Duration, pause: Duration) {
-        self.wait_until = now + pause;
-        self.net.alarm(pause);
-    }
-
-    fn leave(&mut self, conn: Conn) {
-        if self.rng.below(3) == 0 {
-            conn.peer.reset();
-        } else {
-            conn.peer.close();
-        }
-        let pause = Duration::from_micros(self.rng.below(5_000));
-        self.pause(self.net.elapsed(), pause);
+    fn is_impatient(&mut self, conn: &Conn, now: Duration) -> bool {
+        self.life.is_impatient(&conn.line, now, &conn.awaited.front())
     }
 }

@@ -13,10 +13,10 @@ use engine::Address;
 use engine::sim::{Net, Peer, Rng};
 use protocols::{AnyWire, Cx, Event, Fault, Head, Role, StreamId, Wire, WireSpec};
 
-use super::client::PATIENCE;
 use super::http::Message;
+use super::life::{Life, Line, Scripted};
 use super::plan::{Conduct, Plan, Upload};
-use super::verdict::{Judge, Tally};
+use super::verdict::Judge;
 
 /// How a client uses its connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,21 +41,13 @@ const AT_ONCE: usize = 5;
 
 /// A client.
 pub(crate) struct ClientH2 {
-    net: Net,
-    rng: Rng,
+    life: Life<Conn>,
     habit: Habit,
-    address: Address,
-    plans: VecDeque<Plan>,
-    quiet: bool,
-    conn: Option<Conn>,
-    wait_until: Duration,
     epoch: Instant,
-    /// The tally of this client.
-    pub(crate) tally: Tally,
 }
 
-struct Conn {
-    peer: Peer,
+pub(crate) struct Conn {
+    line: Line,
     wire: AnyWire,
     #[expect(clippy::vec_box, reason = "that is the free list of a wire's context")]
     heads: Vec<Box<Head>>,
@@ -64,9 +56,6 @@ struct Conn {
     calls: BTreeMap<StreamId, Call>,
     /// The gateway takes no more streams.
     closing: bool,
-    progress: Duration,
-    steps: u64,
-    leave_after: Option<u64>,
 }
 
 /// One exchange.
@@ -80,6 +69,63 @@ struct Call {
     over: bool,
 }
 
+impl Scripted for ClientH2 {
+    type Conn = Conn;
+
+    fn life(&self) -> &Life<Conn> {
+        &self.life
+    }
+
+    fn life_mut(&mut self) -> &mut Life<Conn> {
+        &mut self.life
+    }
+
+    fn state(&self) -> String {
+        let conn = self.life.conn.as_ref().map(|conn| {
+            let (unsent, unread) = (conn.output.len(), conn.line.peer.unread());
+            let plans: Vec<&Plan> = conn.calls.values().map(|call| &call.plan).collect();
+            format!("{:?}: {unsent} unsent, {unread} unread, awaits {plans:?}", conn.line.peer)
+        });
+        format!("HTTP/2 {:?}, {} to do, {conn:?}", self.habit, self.life.plans.len())
+    }
+
+    fn open(&mut self, peer: Peer, now: Duration) -> Conn {
+        let leaves = self.habit == Habit::Leaver && self.life.rng.below(2) == 0;
+        let leave_after = leaves.then(|| self.life.rng.below(200));
+        Conn {
+            line: Line::new(peer, now, leave_after),
+            wire: AnyWire::h2(Role::Client, &Arc::new(WireSpec::default())),
+            heads: Vec::new(),
+            input: Vec::new(),
+            output: VecDeque::new(),
+            calls: BTreeMap::new(),
+            closing: false,
+        }
+    }
+
+    fn line(conn: &mut Conn) -> &mut Line {
+        &mut conn.line
+    }
+
+    fn end(conn: Conn) -> (Line, usize) {
+        (conn.line, conn.calls.len())
+    }
+
+    fn exchange(&mut self, conn: &mut Conn, now: Duration) -> bool {
+        if !self.read(conn, now) {
+            return false;
+        }
+        self.begin(conn, now);
+        self.upload(conn, now);
+        self.give_credit(conn, now);
+        let sent = conn.line.write(conn.output.make_contiguous(), now);
+        conn.output.drain(..sent);
+        let idle = conn.calls.is_empty() && conn.output.is_empty();
+        let over = idle && (self.life.plans.is_empty() || conn.closing);
+        !over && !self.life.is_impatient(&conn.line, now, &conn.calls.keys())
+    }
+}
+
 impl ClientH2 {
     /// A client with its exchanges.
     pub(crate) fn new(
@@ -91,7 +137,6 @@ impl ClientH2 {
     ) -> ClientH2 {
         let mut rng = Rng::new(seed);
         let habit = HABITS[rng.below(HABITS.len() as u64) as usize];
-        let wait_until = Duration::from_micros(rng.below(20_000));
         // HTTP/2 has no upgrades.
         let plain = |plan: Plan| match plan.conduct {
             Conduct::Tunnel => Plan { conduct: Conduct::Exact, upload_bytes: 0, ..plan },
@@ -99,108 +144,18 @@ impl ClientH2 {
         };
         #[expect(clippy::disallowed_methods, reason = "any moment will do for the clock's zero")]
         let epoch = Instant::now();
-        ClientH2 {
-            net: net.clone(),
-            rng,
-            habit,
-            address: address.clone(),
-            plans: plans.into_iter().map(plain).collect(),
-            quiet,
-            conn: None,
-            wait_until,
-            epoch,
-            tally: Tally::default(),
-        }
-    }
-
-    /// True when every exchange has ended and the connection is gone.
-    pub(crate) fn done(&self) -> bool {
-        self.plans.is_empty() && self.conn.is_none()
-    }
-
-    /// What it is doing, for a failure's message.
-    pub(crate) fn state(&self) -> String {
-        let conn = self.conn.as_ref().map(|conn| {
-            let (unsent, unread) = (conn.output.len(), conn.peer.unread());
-            let plans: Vec<&Plan> = conn.calls.values().map(|call| &call.plan).collect();
-            format!("{:?}: {unsent} unsent, {unread} unread, awaits {plans:?}", conn.peer)
-        });
-        format!("HTTP/2 {:?}, {} to do, {conn:?}", self.habit, self.plans.len())
-    }
-
-    /// Gets on.
-    pub(crate) fn step(&mut self) {
-        let now = self.net.elapsed();
-        if now < self.wait_until {
-            self.net.alarm(self.wait_until - now);
-            return;
-        }
-        if self.conn.is_none() && !self.plans.is_empty() {
-            self.open(now);
-        }
-        let Some(mut conn) = self.conn.take() else { return };
-        if self.exchange(&mut conn, now) {
-            self.conn = Some(conn);
-        } else {
-            self.tally.broken += conn.calls.len() as u64;
-            self.leave(conn, now);
-        }
-    }
-
-    fn open(&mut self, now: Duration) {
-        let peer = self.net.connect(&self.address);
-        if self.habit == Habit::Slow {
-            peer.set_window(self.rng.size(4_096));
-        }
-        let leaves = self.habit == Habit::Leaver && self.rng.below(2) == 0;
-        self.tally.connections += 1;
-        self.conn = Some(Conn {
-            peer,
-            wire: AnyWire::h2(Role::Client, &Arc::new(WireSpec::default())),
-            heads: Vec::new(),
-            input: Vec::new(),
-            output: VecDeque::new(),
-            calls: BTreeMap::new(),
-            closing: false,
-            progress: now,
-            steps: 0,
-            leave_after: leaves.then(|| self.rng.below(200)),
-        });
-    }
-
-    /// One round on a connection; false when it is over.
-    fn exchange(&mut self, conn: &mut Conn, now: Duration) -> bool {
-        match conn.peer.connected() {
-            None => return !self.impatient(conn, now),
-            Some(false) => {
-                assert!(!self.quiet, "the gateway refused a connection");
-                return false;
-            }
-            Some(true) => {}
-        }
-        conn.steps += 1;
-        if conn.leave_after.is_some_and(|steps| conn.steps > steps) {
-            return false;
-        }
-        if !self.read(conn, now) {
-            return false;
-        }
-        self.begin(conn, now);
-        self.upload(conn, now);
-        self.give_credit(conn, now);
-        write(conn, now);
-        let idle = conn.calls.is_empty() && conn.output.is_empty();
-        let over = idle && (self.plans.is_empty() || conn.closing);
-        !over && !self.impatient(conn, now)
+        let is_slow = habit == Habit::Slow;
+        let life = Life::new(net, address, rng, plans.into_iter().map(plain), quiet, is_slow);
+        ClientH2 { life, habit, epoch }
     }
 
     fn begin(&mut self, conn: &mut Conn, now: Duration) {
         // The first step reads nothing: it is what makes the wire say hello.
-        while conn.calls.len() < AT_ONCE && !conn.closing && !self.plans.is_empty() {
+        while conn.calls.len() < AT_ONCE && !conn.closing && !self.life.plans.is_empty() {
             let Some(stream) = conn.wire.open() else { return };
-            let Some(plan) = self.plans.pop_front() else { return };
-            self.tally.sent += 1;
-            self.tally.panics += u64::from(plan.conduct == Conduct::Panic);
+            let Some(plan) = self.life.plans.pop_front() else { return };
+            self.life.tally.sent += 1;
+            self.life.tally.panics += u64::from(plan.conduct == Conduct::Panic);
             let upload = plan.upload();
             let end = upload.is_empty();
             let head = plan.head();
@@ -220,7 +175,8 @@ impl ClientH2 {
         let streams: Vec<StreamId> = conn.calls.keys().copied().collect();
         for stream in streams {
             self.upload_one(conn, stream, now);
-            if self.habit == Habit::Fickle && self.rng.below(300) == 0 && !conn.is_over(stream) {
+            if self.habit == Habit::Fickle && self.life.rng.below(300) == 0 && !conn.is_over(stream)
+            {
                 let reset = |wire: &mut AnyWire, cx: &mut Cx<'_>| {
                     wire.reset(stream, Fault::Cancelled, cx);
                 };
@@ -235,7 +191,7 @@ impl ClientH2 {
         while conn.wire.ready(stream) {
             let Some(call) = conn.calls.get_mut(&stream).filter(|call| !call.over) else { return };
             let Some(mut left) = call.upload.take() else { return };
-            let len = left.len().min(self.rng.size(20_000));
+            let len = left.len().min(self.life.rng.size(20_000));
             let end = len == left.len();
             let framing = conn.with(self.epoch + now, |w, cx| w.data(stream, len, end, cx));
             // The gateway broke the stream off: its RST_STREAM is on its way.
@@ -252,7 +208,7 @@ impl ClientH2 {
     }
 
     fn give_credit(&mut self, conn: &mut Conn, now: Duration) {
-        if self.habit == Habit::Stingy && self.rng.below(20) != 0 {
+        if self.habit == Habit::Stingy && self.life.rng.below(20) != 0 {
             return;
         }
         let owed = |(stream, call): (&StreamId, &mut Call)| {
@@ -266,15 +222,10 @@ impl ClientH2 {
 
     /// Reads and checks; false when the connection is over.
     fn read(&mut self, conn: &mut Conn, now: Duration) -> bool {
-        let most = if self.habit == Habit::Slow { self.rng.size(3_000) } else { usize::MAX };
-        if self.habit == Habit::Slow && conn.peer.unread() > most {
-            let pause = Duration::from_micros(self.rng.below(3_000));
-            self.wait_until = now + pause;
-            self.net.alarm(pause);
-        }
-        let seen = conn.peer.read_up_to(&mut conn.input, most);
+        let most = self.life.read_most(&conn.line.peer);
+        let seen = conn.line.peer.read_up_to(&mut conn.input, most);
         if seen.bytes > 0 {
-            conn.progress = now;
+            conn.line.progress = now;
         }
         loop {
             let input = std::mem::take(&mut conn.input);
@@ -288,7 +239,7 @@ impl ClientH2 {
         }
         conn.settle();
         let over = seen.eof || seen.reset;
-        let is_fair = !self.quiet || conn.calls.is_empty() || conn.closing;
+        let is_fair = !self.life.quiet || conn.calls.is_empty() || conn.closing;
         assert!(!over || is_fair, "closed with {} calls open", conn.calls.len());
         !over
     }
@@ -332,9 +283,9 @@ impl ClientH2 {
         let Some(call) = conn.calls.get_mut(&stream).filter(|call| end && !call.over) else {
             return;
         };
-        let judge = Judge { net: &self.net, quiet: self.quiet };
-        judge.reply(&call.plan, &call.reply, &mut self.tally);
-        self.tally.streams += 1;
+        let judge = Judge { net: &self.life.net, quiet: self.life.quiet };
+        judge.reply(&call.plan, &call.reply, &mut self.life.tally);
+        self.life.tally.streams += 1;
         call.over = true;
     }
 
@@ -342,31 +293,12 @@ impl ClientH2 {
     fn give_up(&mut self, conn: &mut Conn, stream: StreamId) {
         let Some(call) = conn.calls.get_mut(&stream).filter(|call| !call.over) else { return };
         call.over = true;
-        self.tally.broken += 1;
-        let excused = !self.quiet || self.habit == Habit::Fickle || !call.plan.conduct.is_good();
+        self.life.tally.broken += 1;
+        let excused =
+            !self.life.quiet || self.habit == Habit::Fickle || !call.plan.conduct.is_good();
         // What was refused or answered early may be told by a reset, and so may a stale link.
         let excused = excused || call.plan.upload != Upload::Get || conn.closing;
         assert!(excused, "{:?} was broken off though nothing was wrong", call.plan);
-    }
-
-    fn impatient(&mut self, conn: &Conn, now: Duration) -> bool {
-        let given_up = now - conn.progress > PATIENCE;
-        if given_up {
-            assert!(!self.quiet, "no progress for {PATIENCE:?}: {}", self.state());
-            self.tally.gave_up += 1;
-        }
-        given_up
-    }
-
-    fn leave(&mut self, conn: Conn, now: Duration) {
-        if self.rng.below(3) == 0 {
-            conn.peer.reset();
-        } else {
-            conn.peer.close();
-        }
-        let pause = Duration::from_micros(self.rng.below(5_000));
-        self.wait_until = now + pause;
-        self.net.alarm(pause);
     }
 }
 
@@ -398,15 +330,6 @@ impl Conn {
             self.calls.remove(&stream);
             self.wire.release(stream);
         }
-    }
-}
-
-fn write(conn: &mut Conn, now: Duration) {
-    let bytes = conn.output.make_contiguous();
-    let sent = conn.peer.write(bytes);
-    conn.output.drain(..sent);
-    if sent > 0 {
-        conn.progress = now;
     }
 }
 

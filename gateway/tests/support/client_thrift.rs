@@ -14,11 +14,10 @@ use mock::thrift::{
     Envelope, Head, Kind, Outcome, Packet, Reader, theader_blocks, ttheader_blocks, write,
 };
 
-use super::client::PATIENCE;
+use super::life::{Life, Line, Scripted};
 use super::plan::{Conduct, Plan};
 use super::thrift::{Dialect, method, parts, string};
 use super::upstream_thrift::SERVERS_OWN;
-use super::verdict::Tally;
 
 /// How a client uses its connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,21 +39,13 @@ const HABITS: [Habit; 5] =
 
 /// A client.
 pub(crate) struct ClientThrift {
-    net: Net,
-    rng: Rng,
+    life: Life<Conn>,
     habit: Habit,
     dialect: Dialect,
-    address: Address,
-    plans: VecDeque<Plan>,
-    quiet: bool,
-    conn: Option<Conn>,
-    wait_until: Duration,
-    /// The tally of this client.
-    pub(crate) tally: Tally,
 }
 
-struct Conn {
-    peer: Peer,
+pub(crate) struct Conn {
+    line: Line,
     reader: Reader,
     input: Vec<u8>,
     output: VecDeque<u8>,
@@ -62,9 +53,61 @@ struct Conn {
     number: i32,
     /// A call was sent that panics in the gateway, and takes the connection with it.
     is_doomed: bool,
-    progress: Duration,
-    steps: u64,
-    leave_after: Option<u64>,
+}
+
+impl Scripted for ClientThrift {
+    type Conn = Conn;
+
+    fn life(&self) -> &Life<Conn> {
+        &self.life
+    }
+
+    fn life_mut(&mut self) -> &mut Life<Conn> {
+        &mut self.life
+    }
+
+    fn state(&self) -> String {
+        let conn = self.life.conn.as_ref().map(|conn| {
+            let (unsent, unread) = (conn.output.len(), conn.line.peer.unread());
+            let (peer, awaited) = (&conn.line.peer, &conn.awaited);
+            format!("{peer:?}: {unsent} unsent, {unread} unread, awaits {awaited:?}")
+        });
+        let left = self.life.plans.len();
+        format!("{:?} {:?}, {left} to do, {conn:?}", self.dialect, self.habit)
+    }
+
+    fn open(&mut self, peer: Peer, now: Duration) -> Conn {
+        let leaves = self.habit == Habit::Leaver && self.life.rng.below(2) == 0;
+        // Some clients begin at 0, some never count at all where order tells replies apart.
+        let number = [0, 1, -3, i32::MAX - 2][self.life.rng.below(4) as usize];
+        let leave_after = leaves.then(|| self.life.rng.below(200));
+        Conn {
+            line: Line::new(peer, now, leave_after),
+            reader: Reader::default(),
+            input: Vec::new(),
+            output: VecDeque::new(),
+            awaited: VecDeque::new(),
+            number,
+            is_doomed: false,
+        }
+    }
+
+    fn line(conn: &mut Conn) -> &mut Line {
+        &mut conn.line
+    }
+
+    fn end(conn: Conn) -> (Line, usize) {
+        (conn.line, conn.awaited.len())
+    }
+
+    fn exchange(&mut self, conn: &mut Conn, now: Duration) -> bool {
+        self.begin(conn);
+        self.write(conn, now);
+        let is_open = self.read(conn, now);
+        let idle = conn.awaited.is_empty() && conn.output.is_empty();
+        let is_over = !is_open || (idle && self.life.plans.is_empty());
+        !is_over && !self.life.is_impatient(&conn.line, now, &conn.awaited)
+    }
 }
 
 impl ClientThrift {
@@ -87,102 +130,16 @@ impl ClientThrift {
             Conduct::Panic if !has_header => Plan { conduct: Conduct::Exact, ..plan },
             _ => plan,
         };
-        ClientThrift {
-            net: net.clone(),
-            habit,
-            dialect,
-            address: address.clone(),
-            plans: plans.into_iter().map(plain).collect(),
-            quiet,
-            conn: None,
-            wait_until: Duration::from_micros(rng.below(20_000)),
-            rng,
-            tally: Tally::default(),
-        }
-    }
-
-    /// True when every call has ended and the connection is gone.
-    pub(crate) fn done(&self) -> bool {
-        self.plans.is_empty() && self.conn.is_none()
-    }
-
-    /// What it is doing, for a failure's message.
-    pub(crate) fn state(&self) -> String {
-        let conn = self.conn.as_ref().map(|conn| {
-            let (unsent, unread) = (conn.output.len(), conn.peer.unread());
-            format!("{:?}: {unsent} unsent, {unread} unread, awaits {:?}", conn.peer, conn.awaited)
-        });
-        format!("{:?} {:?}, {} to do, {conn:?}", self.dialect, self.habit, self.plans.len())
-    }
-
-    /// Gets on.
-    pub(crate) fn step(&mut self) {
-        let now = self.net.elapsed();
-        if now < self.wait_until {
-            self.net.alarm(self.wait_until - now);
-            return;
-        }
-        if self.conn.is_none() && !self.plans.is_empty() {
-            self.open(now);
-        }
-        let Some(mut conn) = self.conn.take() else { return };
-        if self.exchange(&mut conn, now) {
-            self.conn = Some(conn);
-        } else {
-            self.tally.broken += conn.awaited.len() as u64;
-            self.leave(conn, now);
-        }
-    }
-
-    fn open(&mut self, now: Duration) {
-        let peer = self.net.connect(&self.address);
-        if self.habit == Habit::Slow {
-            peer.set_window(self.rng.size(4_096));
-        }
-        let leaves = self.habit == Habit::Leaver && self.rng.below(2) == 0;
-        self.tally.connections += 1;
-        // Some clients begin at 0, some never count at all where order tells replies apart.
-        let number = [0, 1, -3, i32::MAX - 2][self.rng.below(4) as usize];
-        self.conn = Some(Conn {
-            peer,
-            reader: Reader::default(),
-            input: Vec::new(),
-            output: VecDeque::new(),
-            awaited: VecDeque::new(),
-            number,
-            is_doomed: false,
-            progress: now,
-            steps: 0,
-            leave_after: leaves.then(|| self.rng.below(200)),
-        });
-    }
-
-    /// One round on a connection; false when it is over.
-    fn exchange(&mut self, conn: &mut Conn, now: Duration) -> bool {
-        match conn.peer.connected() {
-            None => return !self.impatient(conn, now),
-            Some(false) => {
-                assert!(!self.quiet, "the gateway refused a connection");
-                return false;
-            }
-            Some(true) => {}
-        }
-        conn.steps += 1;
-        if conn.leave_after.is_some_and(|steps| conn.steps > steps) {
-            return false;
-        }
-        self.begin(conn);
-        self.write(conn, now);
-        let is_open = self.read(conn, now);
-        let idle = conn.awaited.is_empty() && conn.output.is_empty();
-        is_open && !(idle && self.plans.is_empty()) && !self.impatient(conn, now)
+        let is_slow = habit == Habit::Slow;
+        let life = Life::new(net, address, rng, plans.into_iter().map(plain), quiet, is_slow);
+        ClientThrift { life, habit, dialect }
     }
 
     /// Begins calls as the habit allows.
     fn begin(&mut self, conn: &mut Conn) {
         let ahead = if self.habit == Habit::Ahead { 6 } else { 1 };
         while conn.awaited.len() < ahead && conn.output.len() < 100_000 {
-            let Some(plan) = self.plans.pop_front() else { return };
+            let Some(plan) = self.life.plans.pop_front() else { return };
             let kind = if is_oneway(&plan) { Kind::Oneway } else { Kind::Call };
             conn.output.extend(self.call(&plan, kind, conn.number));
             conn.is_doomed |= plan.conduct == Conduct::Panic;
@@ -191,8 +148,8 @@ impl ClientThrift {
             }
             let counts = !self.dialect.is_ordered() || conn.number != 0;
             conn.number = conn.number.wrapping_add(i32::from(counts));
-            self.tally.sent += 1;
-            self.tally.panics += u64::from(plan.conduct == Conduct::Panic);
+            self.life.tally.sent += 1;
+            self.life.tally.panics += u64::from(plan.conduct == Conduct::Panic);
         }
     }
 
@@ -219,27 +176,21 @@ impl ClientThrift {
         }
         let length = conn.output.len();
         let is_dripping = self.habit == Habit::Dripping;
-        let most = if is_dripping { self.rng.size(64.min(length)) } else { length };
+        let most = if is_dripping { self.life.rng.size(64.min(length)) } else { length };
         let bytes: Vec<u8> = conn.output.range(..most).copied().collect();
-        let sent = conn.peer.write(&bytes);
+        let sent = conn.line.write(&bytes, now);
         conn.output.drain(..sent);
-        if sent > 0 {
-            conn.progress = now;
-        }
         if is_dripping && !conn.output.is_empty() {
-            self.pause(now, 2_000);
+            self.life.pause(2_000);
         }
     }
 
     /// Reads and checks; false when the connection is over.
     fn read(&mut self, conn: &mut Conn, now: Duration) -> bool {
-        let most = if self.habit == Habit::Slow { self.rng.size(3_000) } else { usize::MAX };
-        if self.habit == Habit::Slow && conn.peer.unread() > most {
-            self.pause(now, 3_000);
-        }
-        let end = conn.peer.read_up_to(&mut conn.input, most);
+        let most = self.life.read_most(&conn.line.peer);
+        let end = conn.line.peer.read_up_to(&mut conn.input, most);
         if end.bytes > 0 {
-            conn.progress = now;
+            conn.line.progress = now;
         }
         let (input, mut at) = (std::mem::take(&mut conn.input), 0);
         loop {
@@ -254,7 +205,7 @@ impl ClientThrift {
             return true;
         }
         let is_broken = |(_, plan): &(i32, Plan)| !self.is_good(plan);
-        let excused = !self.quiet || conn.is_doomed || conn.awaited.iter().any(is_broken);
+        let excused = !self.life.quiet || conn.is_doomed || conn.awaited.iter().any(is_broken);
         assert!(
             excused || conn.awaited.is_empty(),
             "closed (reset {}) with calls open: {:?} {:?} {:?}",
@@ -293,7 +244,7 @@ impl ClientThrift {
             Outcome::Declared(id) => id.into(),
             Outcome::Exception(kind) => kind,
         };
-        self.net.note(plan.id << 16 | note as u64);
+        self.life.net.note(plan.id << 16 | note as u64);
         match outcome {
             Outcome::Success => {
                 let (line, body) = parts(packet, 0);
@@ -301,17 +252,17 @@ impl ClientThrift {
                 assert!(body == plan.reply_body(), "another body than the server's: {plan:?}");
                 let is_wrong = matches!(plan.conduct, Conduct::NoContent | Conduct::NotModified);
                 assert!(!is_wrong, "a result where there was none: {plan:?}");
-                self.tally.good += 1;
-                self.tally.calls += 1;
+                self.life.tally.good += 1;
+                self.life.tally.calls += 1;
             }
             Outcome::Exception(SERVERS_OWN) => {
                 assert_eq!(plan.conduct, Conduct::NoContent, "nobody raised this: {plan:?}");
-                self.tally.good += 1;
-                self.tally.calls += 1;
+                self.life.tally.good += 1;
+                self.life.tally.calls += 1;
             }
             Outcome::Exception(6) => {
-                self.tally.errors += 1;
-                let excused = !self.quiet || !self.is_good(plan);
+                self.life.tally.errors += 1;
+                let excused = !self.life.quiet || !self.is_good(plan);
                 assert!(excused, "{:?}: failed though nothing was wrong: {plan:?}", self.dialect);
             }
             other => panic!("{other:?} for {plan:?}"),
@@ -327,31 +278,6 @@ impl ClientThrift {
         // A death on a link that calls share is everybody's.
         let is_alone = !matches!(method(plan), "theader" | "ttheader");
         plan.conduct.is_good() && !is_wrong && !is_collected && is_alone && plan.cluster != 2
-    }
-
-    fn impatient(&mut self, conn: &Conn, now: Duration) -> bool {
-        let given_up = now - conn.progress > PATIENCE;
-        if given_up {
-            assert!(!self.quiet, "no progress for {PATIENCE:?}: {:?}", conn.awaited);
-            self.tally.gave_up += 1;
-        }
-        given_up
-    }
-
-    /// Does nothing for a while; the clock will stop there.
-    fn pause(&mut self, now: Duration, most_us: u64) {
-        let pause = Duration::from_micros(1 + self.rng.below(most_us));
-        self.wait_until = now + pause;
-        self.net.alarm(pause);
-    }
-
-    fn leave(&mut self, conn: Conn, now: Duration) {
-        if self.rng.below(3) == 0 {
-            conn.peer.reset();
-        } else {
-            conn.peer.close();
-        }
-        self.pause(now, 5_000);
     }
 }
 

@@ -5,6 +5,7 @@ pub(crate) mod client;
 pub(crate) mod client_h2;
 pub(crate) mod client_thrift;
 pub(crate) mod http;
+pub(crate) mod life;
 pub(crate) mod origin;
 pub(crate) mod plan;
 pub(crate) mod thrift;
