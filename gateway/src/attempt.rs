@@ -40,18 +40,13 @@ pub(crate) async fn forward(
         };
         track.begin_try(&endpoint);
         let result = attempt(track, down, (&endpoint, fresh), request, body).await;
-        if let Err(failure) = &result {
-            endpoint.failed(&track.state, failure);
+        let Err(failure) = result else { return Ok(()) };
+        endpoint.failed(&track.state, &failure);
+        if !may_repeat(track, &failure, idempotent, body) || !tries.take(&failure) {
+            return Err(failure);
         }
-        match result {
-            Err(failure)
-                if may_repeat(track, &failure, idempotent, body) && tries.take(&failure) =>
-            {
-                track.state.metrics.word(WordFamily::Retries, failure.reason());
-                avoid = (failure.stage == Stage::Connect).then_some(id);
-            }
-            other => return other,
-        }
+        track.state.metrics.word(WordFamily::Retries, failure.reason());
+        avoid = (failure.stage == Stage::Connect).then_some(id);
     }
 }
 

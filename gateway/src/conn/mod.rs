@@ -289,7 +289,7 @@ impl Conn {
     }
 
     /// Remembers the pump's waker: once, since a task keeps its waker for life.
-    pub(crate) fn attach(&self, cx: &Context<'_>) {
+    fn attach(&self, cx: &Context<'_>) {
         let waker = self.pump.take().unwrap_or_else(|| cx.waker().clone());
         debug_assert!(waker.will_wake(cx.waker()), "a pump stays in its task");
         self.pump.set(Some(waker));

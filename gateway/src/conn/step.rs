@@ -15,7 +15,7 @@ use crate::slot::{Item, Received};
 use crate::upstream;
 
 /// What one step of the pump came to.
-pub(crate) enum Step {
+pub(super) enum Step {
     /// A head arrived on a server wire: start its exchange.
     Head(StreamId, Box<Head>, bool),
     /// Nothing more to do until a wake-up.
@@ -26,7 +26,7 @@ pub(crate) enum Step {
 
 impl Conn {
     /// One step of the pump. The caller repeats it until it says `Wait` or `Closed`.
-    pub(crate) fn step(self: &Rc<Conn>, cx: &mut Context<'_>) -> Step {
+    pub(super) fn step(self: &Rc<Conn>, cx: &mut Context<'_>) -> Step {
         self.apply_notes();
         if self.closed.get() {
             return Step::Closed;
