@@ -292,8 +292,16 @@ fn next_reset(client: &mut Client) -> (u8, u8) {
     }
 }
 
+/// How an upstream says that it did nothing with a request.
+#[derive(Clone, Copy, Debug)]
+enum Refusal {
+    RefusedStream,
+    /// That names no stream as the last one.
+    GoAway,
+}
+
 /// An upstream that refuses its first requests, and answers the others.
-fn refuses(requests: u32) -> Origin {
+fn refuses(requests: u32, refusal: Refusal) -> Origin {
     let left = AtomicU32::new(requests);
     let takes_one = move || {
         left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok()
@@ -306,7 +314,10 @@ fn refuses(requests: u32) -> Origin {
             let Some(_payload) = accepted.read_exactly(length) else { return };
             if head[3] == 1 {
                 let stream = &head[5..];
-                let refusal: [&[u8]; 3] = [b"\0\0\x04\x03\0", stream, b"\0\0\0\x07"];
+                let refusal: [&[u8]; 3] = match refusal {
+                    Refusal::RefusedStream => [b"\0\0\x04\x03\0", stream, b"\0\0\0\x07"],
+                    Refusal::GoAway => [b"\0\0\x08\x07\0", &[0; 4], &[0; 8]],
+                };
                 let reply: [&[u8]; 3] = [b"\0\0\x01\x01\x05", stream, b"\x88"];
                 accepted.write(&if takes_one() { refusal } else { reply }.concat());
             }
@@ -314,19 +325,23 @@ fn refuses(requests: u32) -> Origin {
     })
 }
 
-/// Tries of what an upstream did nothing with are counted apart: one in a row of servers that end
-/// their connections would else be an error.
+/// Tries of what an upstream did nothing with are counted apart: servers that end their connections
+/// in turn may meet one request twice.
 #[test]
 fn a_refused_request_is_tried_again_a_few_times() {
+    use Refusal::{GoAway, RefusedStream};
+    let refused = "502 upstream_refused_stream\n";
     let cases = [
-        (3, "{}", "", 200, 4),
-        (4, "{}", "502 upstream_refused_stream\n", 502, 4),
-        (1, "{retries: 0}", "502 upstream_refused_stream\n", 502, 1),
-        (4, "{retries: 4}", "", 200, 5),
+        (3, RefusedStream, "{}", "", 200, 4),
+        (4, RefusedStream, "{}", refused, 502, 4),
+        (1, RefusedStream, "{retries: 0}", refused, 502, 1),
+        (4, RefusedStream, "{retries: 4}", "", 200, 5),
+        (3, GoAway, "{}", "", 200, 4),
+        (4, GoAway, "{}", refused, 502, 4),
     ];
-    for (refusals, settings, body, status, tries) in cases {
+    for (refusals, how, settings, body, status, tries) in cases {
         let folder = Folder::new();
-        let origin = refuses(refusals);
+        let origin = refuses(refusals, how);
         let config = format!(
             "version: 1\nlisteners: [{{address: '127.0.0.1:0'}}]\n\
              clusters: {{c: {{endpoints: ['{}'], protocol: http2}}}}\n\
@@ -335,7 +350,7 @@ fn a_refused_request_is_tried_again_a_few_times() {
         );
         let gateway = Setup::config(&folder.write("ringway.yaml", config)).start();
         let url = format!("http://{}/", gateway.address);
-        assert_eq!(curl(&["--request", "POST", &url]), body, "{refusals} with {settings}");
+        assert_eq!(curl(&["--request", "POST", &url]), body, "{refusals} {how:?} with {settings}");
         let log = gateway.log(1);
         assert_eq!((&log[0]["status"], &log[0]["tries"]), (&status.into(), &tries.into()));
         gateway.until_idle();
