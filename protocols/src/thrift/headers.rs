@@ -190,7 +190,7 @@ fn a_header_that_does_not_fit_is_not_written() {
     assert_eq!(out, b"before");
 }
 
-fn deflate(plain: &[u8]) -> Vec<u8> {
+pub(super) fn deflate(plain: &[u8]) -> Vec<u8> {
     let mut packed = Vec::with_capacity(plain.len() + 1000);
     let mut deflater = flate2::Compress::new(flate2::Compression::best(), true);
     deflater.compress_vec(plain, &mut packed, flate2::FlushCompress::Finish).unwrap();

@@ -33,7 +33,7 @@
 //!    another one is being written, and for a reply that has to wait for older ones.
 //! A5 A server answers each CALL once, in order, or out of order where the client can match them.
 //!    A head with `end`, a `reset`, and a `release` without a reply are a TApplicationException,
-//!    which may have to wait for its turn. Nothing is written for a ONEWAY.
+//!    which may have to wait for its turn. Nothing is written for a ONEWAY, which has no turn.
 //! A6 A client says the reply of a ONEWAY itself, status 200 without payload, once the request is
 //!    written: at the next `decode`, which a caller makes after `data`.
 //! A7 A client's call that is given up stays as a tombstone until its reply was swallowed; with one

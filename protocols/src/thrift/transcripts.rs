@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use super::headers::deflate;
 use super::testing::*;
 use super::vectors::files;
-use super::{Dialect, Encoding, Transport};
+use super::{Dialect, Encoding, Transport, theader};
 use crate::pair::every_cut;
 use crate::{Fault, ReadSide, StreamId, Wire, WireSpec};
 
@@ -101,6 +102,21 @@ fn what_clients_ask_for() {
         ),
         "{volo}"
     );
+}
+
+#[test]
+fn a_compressed_reply_comes_out_whole() {
+    let packed = deflate(&message(2, "echo", 1, HI));
+    let mut bytes = Vec::new();
+    let writer = theader::Writer::new(0, 1, theader::PROTOCOL_BINARY, true, &mut bytes);
+    assert!(writer.finish(packed.len() as u32));
+    bytes.extend_from_slice(&packed);
+    let said = client_says(THEADER, &bytes);
+    let head = "0 200  Exact(10) | content-type: application/vnd.apache.thrift.binary";
+    assert_eq!(said, format!("{head}\n0 data \\x0b\\x00\\x01\\x00\\x00\\x00\\x02hi\\x00\n0 end"));
+    let len = bytes.len();
+    bytes[len - 1] ^= 1;
+    assert_eq!(client_says(THEADER, &bytes), "fault bad_zlib");
 }
 
 #[test]
