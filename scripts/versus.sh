@@ -15,7 +15,7 @@
 # 32 streams a connection, HTTP/2 on both sides; thrift-framed, calls of 100 bytes, one at a time on
 # each connection, framed Binary on both sides and routed by their method: beside Envoy's
 # thrift_proxy, and tcp; thrift-shared, the same calls where ringway shares its connections to the
-# upstream among them (calls_max: 64), which Envoy cannot.
+# upstream among them (calls_max: 64); one of Envoy's serves one call at a time.
 #
 #   scripts/versus.sh [--rounds 5] [--seconds 6] [--rows get-100,get-1k,post-16k,get-1m,tls-get-100,
 #                     handshakes,handshakes-pq,h2-get-100,grpc-unary,thrift-framed,
